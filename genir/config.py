@@ -1,0 +1,66 @@
+"""Configuration: frozen dataclasses read from TOML. Unknown keys are refused, with a suggestion; nothing is guessed."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from genir.errors import ConfigError, unknown_name
+
+T = TypeVar("T")
+_type_hints = cache(get_type_hints)
+
+
+def load_toml(path: Path) -> dict[str, Any]:
+    """The tables of a TOML file. Raises ConfigError with the file's name and the parser's line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """An instance of the dataclass `cls` from plain values; nested dataclasses from nested tables.
+
+    `where` names the source in error messages, e.g. "squad.toml [training]". Raises ConfigError for unknown keys, for
+    missing ones that have no default, and for values of the wrong type.
+    """
+    hints = _type_hints(cls)  # type: ignore[arg-type]
+    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in known:
+            raise ConfigError(f"{where}: {unknown_name('key', key, known)}")
+    for f in fields(cls):  # type: ignore[arg-type]
+        if f.name not in values and f.default is MISSING and f.default_factory is MISSING:
+            raise ConfigError(f"{where}: the key {f.name!r} is missing")
+    try:
+        return cls(**{key: _convert(hints[key], value, f"{where} {key}") for key, value in values.items()})
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin = get_origin(hint)
+    if is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"{where}: expected a table, got {value!r}")
+        return from_mapping(hint, value, where)
+    if origin in (Union, UnionType):
+        options = [option for option in get_args(hint) if option is not type(None)]
+        return None if value is None else _convert(options[0], value, where)
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            raise ConfigError(f"{where}: expected a list, got {value!r}")
+        return tuple(_convert(get_args(hint)[0], item, where) for item in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, float, str, bool) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
+        raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}")
+    if str(origin) == "typing.Literal" and value not in get_args(hint):
+        raise ConfigError(f"{where}: {unknown_name('value', str(value), map(str, get_args(hint)))}")
+    return value

@@ -1,0 +1,61 @@
+"""Which device, which precision, which seed: asked once, in one place."""
+
+import random
+from contextlib import AbstractContextManager, nullcontext
+from typing import Literal
+
+import numpy as np
+import torch
+
+from genir.errors import ConfigError
+
+Precision = Literal["float32", "bfloat16", "auto"]
+
+
+def pick_device(name: str = "auto") -> torch.device:
+    """The named device, or CUDA where there is one and the CPU elsewhere. Raises ConfigError for a device that is absent."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"unknown device {name!r}: expected auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device {name!r} asked for, but torch sees no CUDA device; use --device cpu")
+    return device
+
+
+def bfloat16_pays(device: torch.device) -> bool:
+    """Whether bfloat16 matrix products are faster than float32 on this device (AMX or AVX-512 BF16, or a GPU)."""
+    if device.type != "cpu":
+        return device.type == "cuda" and torch.cuda.is_bf16_supported()
+    # The probes are private in torch, their names differ between versions, hence getattr.
+    return any(
+        bool(getattr(torch.cpu, probe, bool)()) for probe in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    )
+
+
+def autocast(device: torch.device, precision: Precision = "auto") -> AbstractContextManager[object]:
+    """bfloat16 autocast where it is asked for, or where it pays under "auto"; a no-op under "float32"."""
+    if precision == "float32" or (precision == "auto" and not bfloat16_pays(device)):
+        return nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, numpy and torch."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def quiet_libraries() -> None:
+    """Silence the progress bars and advice that libraries print on loading a model; ours say what matters."""
+    import logging
+    import os
+
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TRANSFORMERS_NO_ADVISORY_WARNINGS", "1")
+    for name in ("transformers", "sentence_transformers", "bm25s"):
+        logging.getLogger(name).setLevel(logging.ERROR)

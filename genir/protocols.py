@@ -1,0 +1,158 @@
+"""The Protocols that the floors of the house meet at, each of one to three methods.
+
+Shape letters: B queries, K beams, N = any number of beams, F = the widest fan-out among them, L = identifier length.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+
+from genir.records import DocIDTokens, Document, Query, Run
+
+# How next-token logits become a beam's score: log-softmax over the whole vocabulary (Hugging Face's way), log-softmax over the
+# allowed continuations only, or the plain sum of logits (a ranking score: RIPOR, Zeng et al. 2024).
+Scoring = Literal["vocabulary", "allowed", "logits"]
+
+
+@runtime_checkable
+class DocIDMap(Protocol):
+    """Both directions between doc_ids and identifiers; several documents under one identifier are legal and explicit."""
+
+    def tokens_of(self, doc_id: str) -> DocIDTokens:
+        """The identifier of a document."""
+        ...
+
+    def documents_of(self, tokens: DocIDTokens) -> tuple[str, ...]:
+        """The documents under an identifier, in corpus order; empty where the identifier was never assigned."""
+        ...
+
+
+@runtime_checkable
+class DocIDScheme(Protocol):
+    """A way to give every document an identifier. Constructors store parameters; `assign` does the work."""
+
+    @property
+    def name(self) -> str:
+        """What tables and run files call it."""
+        ...
+
+    def assign(self, corpus: Sequence[Document]) -> DocIDMap:
+        """Identifiers for the whole corpus."""
+        ...
+
+
+class Constraint(Protocol):
+    """A frozen set of identifiers that beams walk along, each beam carrying one int (its node).
+
+    All methods take and return tensors on the constraint's device, for any number of beams at once.
+    """
+
+    def start(self, size: int) -> torch.Tensor:
+        """Shape (size,), int64: the node in front of every identifier, once for each beam."""
+        ...
+
+    def children(self, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Legal continuations of nodes (N,): tokens (N, F) int64, child nodes (N, F) int64, mask (N, F) bool.
+
+        Tokens ascend within a row; masked-out places hold token 0 and node 0. F is at least 1.
+        """
+        ...
+
+    def leaf(self, nodes: torch.Tensor) -> torch.Tensor:
+        """Same shape as `nodes`, int64: the index of the identifier that ends at each node, or -1."""
+        ...
+
+    def continues(self, nodes: torch.Tensor) -> torch.Tensor:
+        """Same shape as `nodes`, bool: whether any identifier goes on behind each node (true of some leaves, too)."""
+        ...
+
+
+class NextToken(Protocol):
+    """The model's half of the search: scores of the next identifier token for every live beam."""
+
+    def __call__(self, tokens: torch.Tensor, parents: torch.Tensor | None) -> torch.Tensor:
+        """Logits (N, V) after the beams' last tokens (N,).
+
+        `parents` (N,) names, for every live beam, its row in the previous call (None at the first call, which has one row a
+        query and ignores `tokens`), so that a cache is reordered once a step. Rows of one query are adjacent and in order.
+        """
+        ...
+
+
+class IdentifierModel(Protocol):
+    """A model that reads text and writes identifiers.
+
+    It speaks identifier tokens (0 <= token < vocab_size), never vocabulary ids of its own, so that constraints and search
+    are the same for every architecture.
+    """
+
+    vocab_size: int
+    end_token: int | None  # written behind every identifier, or None where identifiers end by themselves
+    scoring: Scoring  # how its logits become scores
+
+    def begin(self, texts: Sequence[str]) -> NextToken:
+        """Encode B texts once; the result scores one identifier token a call for all live beams."""
+        ...
+
+    def score(self, texts: Sequence[str], identifiers: Sequence[DocIDTokens]) -> torch.Tensor:
+        """Shape (B, M): every text against every whole identifier (end token included by the model), teacher-forced.
+
+        The exhaustive reference: beam search with nothing pruned must give the same figures.
+        """
+        ...
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Everything that answers `search`."""
+
+    @property
+    def name(self) -> str:
+        """What tables and run files call it."""
+        ...
+
+    def search(self, queries: Sequence[Query], k: int) -> Run:
+        """At most k documents a query, best first, ties broken by doc_id; batch first; changes no configuration."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How to generate. `temperature` 0 is greedy."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    stop: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One completion: its text, token ids, their log-probabilities (nats), and why it ended ("stop" or "length")."""
+
+    text: str
+    tokens: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    finish_reason: str = "stop"
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Anything that continues prompts."""
+
+    @property
+    def name(self) -> str:
+        """What tables and run files call it."""
+        ...
+
+    def generate(self, prompts: Sequence[str], params: SamplingParams) -> list[Generation]:
+        """One generation a prompt, in order."""
+        ...
+
+    def stream(self, prompt: str, params: SamplingParams) -> Iterator[str]:
+        """The same text as `generate`, in pieces as they come."""
+        ...
