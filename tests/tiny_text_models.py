@@ -1,0 +1,64 @@
+"""Text models for tests, made in milliseconds without a network: a byte tokenizer, a random BERT, and an encoder of
+words.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from genir.embedding import TextEncoder
+
+
+def save_byte_tokenizer(folder: Path) -> int:
+    """Write a tokenizer of 4 special tokens and one for each byte into `folder`, and return its size."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    return len(pieces)
+
+
+def save_tiny_bert(folder: Path, width: int = 32) -> Path:
+    """Write a random two-layer BERT over bytes, with its tokenizer, into `folder`."""
+    from transformers import BertConfig, BertModel
+
+    vocab_size = save_byte_tokenizer(folder)
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=vocab_size,
+        hidden_size=width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=2 * width,
+        max_position_embeddings=128,
+    )
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@dataclass
+class WordEncoder(TextEncoder):
+    """Unit vectors that are sums of one random vector a word: no weights, and texts that share words lie together."""
+
+    name: str = "words"
+    width: int = 16
+
+    def encode(self, texts: Sequence[str], progress: str = "") -> np.ndarray:
+        """Shape (len(texts), width), float32; the zero text gets the first axis."""
+        rows = np.stack([self._text(text) for text in texts])
+        return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+    def _text(self, text: str) -> np.ndarray:
+        total = np.zeros(self.width)
+        for word in text.split():
+            seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8])
+            total += np.random.default_rng(seed).standard_normal(self.width)
+        return total if total.any() else np.eye(1, self.width)[0]
