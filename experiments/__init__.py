@@ -1,0 +1,1 @@
+"""The composition root: the command line, configurations, benchmarks, the embedded data, reports."""
