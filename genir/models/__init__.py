@@ -1,0 +1,1 @@
+"""Models that read text and write identifiers (`genir.protocols.IdentifierModel`)."""

@@ -1,0 +1,306 @@
+"""A pretrained text encoder with a small decoder over the identifier vocabulary: the default model on a CPU.
+
+The decoder's token embeddings are one table, used for input and output. With residual codes that table starts from the codebooks
+and the decoder's correction starts at zero, so that the untrained model scores a document d with codes c_1..c_L as
+
+    s(q, d) = sum_i h_i(q, c_<i) . E[c_i],   h_i = pool(q) + correction_i(q, c_<i),   correction = 0 at the start
+
+which is the inner product of the query's embedding with the document's quantised embedding: it already ranks like the quantised
+dense index (RIPOR, Zeng et al. 2024, arXiv:2311.09134). Training moves the encoder, the table and the correction.
+
+Scores are sums of logits, not log-probabilities: the model is trained to rank documents and their prefixes.
+
+Shape letters: B texts, T text tokens, M identifiers a text, L identifier length, N live beams, D hidden size, V identifier vocabulary.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from genir.devices import Precision, autocast
+from genir.embedding import DEFAULT_ENCODER, load_encoder, mean_pool
+from genir.errors import ArtefactError, ConfigError
+from genir.manifest import write_atomically, write_json
+from genir.protocols import NextToken, Scoring
+from genir.records import DocIDTokens
+
+IGNORED = -1  # fills identifiers shorter than the longest of their batch
+
+
+@dataclass(frozen=True)
+class CodeDecoderConfig:
+    """Architecture of a CodeDecoder. `layers` 0 is the quantised dense index with a trainable codebook, and no correction."""
+
+    encoder: str = DEFAULT_ENCODER
+    layers: int = 1
+    heads: int = 6
+    feedforward: int = 768
+    max_text_tokens: int = 64
+
+    def __post_init__(self) -> None:
+        if self.layers < 0 or self.heads < 1 or self.max_text_tokens < 2:
+            raise ConfigError(
+                f"impossible code_decoder: {self}; expected layers >= 0, heads >= 1, max_text_tokens >= 2"
+            )
+
+
+class _Attention(nn.Module):
+    """Multi-head attention whose keys and values come from outside, so that both kinds of cache are plain tensors."""
+
+    def __init__(self, hidden_size: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(hidden_size, hidden_size)
+        self.key_value = nn.Linear(hidden_size, 2 * hidden_size)
+        self.out = nn.Linear(hidden_size, hidden_size)
+
+    def keys_values(self, x: Tensor) -> Tensor:
+        """Shape (B, S, D) -> (2, B, heads, S, D / heads)."""
+        B, S, D = x.shape
+        return self.key_value(x).view(B, S, 2, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+
+    def forward(self, x: Tensor, keys_values: Tensor, mask: Tensor | None, is_causal: bool = False) -> Tensor:
+        B, S, D = x.shape
+        query = self.query(x).view(B, S, self.heads, D // self.heads).transpose(1, 2)
+        attended = F.scaled_dot_product_attention(query, keys_values[0], keys_values[1], mask, is_causal=is_causal)
+        return self.out(attended.transpose(1, 2).reshape(B, S, D))
+
+
+class _Layer(nn.Module):
+    """Pre-norm decoder layer: causal self-attention over identifier tokens, cross-attention to the text, feed-forward."""
+
+    def __init__(self, config: CodeDecoderConfig, hidden_size: int) -> None:
+        super().__init__()
+        self.self_norm, self.cross_norm, self.ff_norm = (nn.LayerNorm(hidden_size) for _ in range(3))
+        self.self_attention = _Attention(hidden_size, config.heads)
+        self.cross_attention = _Attention(hidden_size, config.heads)
+        self.feedforward = nn.Sequential(
+            nn.Linear(hidden_size, config.feedforward), nn.GELU(), nn.Linear(config.feedforward, hidden_size)
+        )
+
+    def forward(self, x: Tensor, past: Tensor | None, memory: Tensor, memory_mask: Tensor) -> tuple[Tensor, Tensor]:
+        normed = self.self_norm(x)
+        keys_values = self.self_attention.keys_values(normed)
+        if past is not None:  # one new position behind the cached ones: it may see them all
+            keys_values = torch.cat([past, keys_values], dim=3)
+        x = x + self.self_attention(normed, keys_values, None, is_causal=past is None)
+        # Identifiers of one text stand in adjacent rows: side by side they share its keys and values without a copy.
+        beside = self.cross_norm(x).view(memory.shape[1], -1, x.shape[-1])
+        x = x + self.cross_attention(beside, memory, memory_mask).view(x.shape)
+        return x + self.feedforward(self.ff_norm(x)), keys_values
+
+
+@dataclass
+class EncodedText:
+    """What the encoder says of B texts: pooled (B, D) unit rows, and per layer the cross-attention's keys and values."""
+
+    pooled: Tensor
+    memory: list[Tensor]  # per layer (2, B, heads, T, D / heads)
+    memory_mask: Tensor  # (B, 1, 1, T) bool
+
+    def take(self, rows: Tensor) -> "EncodedText":
+        """The same for texts `rows` (N,)."""
+        return EncodedText(self.pooled[rows], [kv[:, rows] for kv in self.memory], self.memory_mask[rows])
+
+
+class CodeDecoder(nn.Module):
+    """Text -> identifier, for identifiers over a vocabulary of their own. Implements genir.protocols.IdentifierModel."""
+
+    pretrained = ("encoder.",)
+
+    def __init__(self, config: CodeDecoderConfig, vocab_size: int, max_identifier: int, end_token: int | None) -> None:
+        super().__init__()
+        self.config = config
+        self.vocab_size = vocab_size
+        self.max_identifier = max_identifier
+        self.end_token = end_token
+        self.scoring: Scoring = "logits"
+        self.precision: Precision = "float32"
+        self.tokenizer, self.encoder = load_encoder(config.encoder, attn_implementation="sdpa")
+        for module in self.encoder.modules():
+            if isinstance(module, nn.Dropout):  # costs two thirds of the training speed on a CPU, and buys nothing here
+                module.p = 0.0
+        hidden_size = int(self.encoder.config.hidden_size)
+        if hidden_size % config.heads:
+            raise ConfigError(
+                f"code_decoder heads = {config.heads} does not divide the encoder's hidden size {hidden_size}"
+            )
+        self.codes = nn.Embedding(vocab_size, hidden_size)
+        nn.init.normal_(self.codes.weight, std=hidden_size**-0.5)
+        self.positions = nn.Embedding(max_identifier, hidden_size)
+        self.layers = nn.ModuleList(_Layer(config, hidden_size) for _ in range(config.layers))
+        self.norm = nn.LayerNorm(hidden_size)
+        self.correction = nn.Linear(hidden_size, hidden_size, bias=False)
+        nn.init.zeros_(self.correction.weight)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.codes.weight.device
+
+    def start_from_codebooks(self, codebooks: np.ndarray) -> None:
+        """Set the token embeddings to codebooks (L, C, D), token = level * C + code. Raises ConfigError on another shape."""
+        rows = torch.from_numpy(np.ascontiguousarray(codebooks, dtype=np.float32)).reshape(-1, codebooks.shape[-1])
+        have = self.codes.weight[: len(rows)]
+        if rows.shape != have.shape:
+            raise ConfigError(
+                f"codebooks of shape {codebooks.shape} do not fit {tuple(self.codes.weight.shape)} token embeddings: the "
+                "identifiers were built with another encoder; build them and the model with the same one"
+            )
+        with torch.no_grad():
+            self.codes.weight[: len(rows)] = rows
+
+    # --- reading ---------------------------------------------------------------------------------------------------------
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, cut at `max_text_tokens`; one warning says how many were cut."""
+        limit = self.config.max_text_tokens
+        rows = self.tokenizer(list(texts), truncation=True, max_length=limit, verbose=False)["input_ids"]
+        full = sum(len(row) == limit for row in rows)
+        longer = full and sum(
+            len(self.tokenizer(text, verbose=False)["input_ids"]) > limit
+            for text, row in zip(texts, rows, strict=True)
+            if len(row) == limit
+        )
+        if longer:
+            warnings.warn(f"{longer} of {len(rows)} texts are longer than {limit} tokens and were cut", stacklevel=2)
+        return [list(row) for row in rows]
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """input_ids and attention_mask, each (B, T), on the model's device; T is a multiple of 8, so that few shapes occur."""
+        T = (max(len(row) for row in rows) + 7) // 8 * 8
+        input_ids = torch.full((len(rows), T), int(self.tokenizer.pad_token_id or 0))
+        mask = torch.zeros(len(rows), T, dtype=torch.long)
+        for i, row in enumerate(rows):
+            input_ids[i, : len(row)] = torch.tensor(row)
+            mask[i, : len(row)] = 1
+        return input_ids.to(self.device), mask.to(self.device)
+
+    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> EncodedText:
+        """Run the encoder once over (B, T)."""
+        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        memory = [layer.cross_attention.keys_values(hidden) for layer in self.layers]  # type: ignore[union-attr, operator]
+        return EncodedText(mean_pool(hidden, attention_mask), memory, attention_mask[:, None, None, :].bool())
+
+    # --- writing ---------------------------------------------------------------------------------------------------------
+
+    def _embed(self, tokens: Tensor, pooled: Tensor, first: int) -> Tensor:
+        """Decoder inputs (B, S, D) for positions first..first+S-1; position 0 reads no token."""
+        S = tokens.shape[1]
+        x = pooled[:, None] + self.positions.weight[first : first + S]
+        read = self.codes(tokens.clamp(min=0))
+        if first == 0:
+            read = torch.cat([torch.zeros_like(read[:, :1]), read[:, 1:]], dim=1)
+        return x + read
+
+    def states(self, text: EncodedText, identifiers: Tensor) -> Tensor:
+        """h (B * M, L, D), teacher-forced along identifiers (B * M, L), M of them for each text; IGNORED may fill the ends."""
+        pooled = text.pooled.repeat_interleave(len(identifiers) // len(text.pooled), dim=0)
+        if not self.layers:
+            return pooled[:, None].expand(-1, identifiers.shape[1], -1)
+        shifted = torch.cat([identifiers[:, :1], identifiers[:, :-1]], dim=1)
+        x = self._embed(shifted, pooled, 0)
+        for layer, memory in zip(self.layers, text.memory, strict=True):
+            x, _ = layer(x, None, memory, text.memory_mask)
+        return pooled[:, None] + self.correction(self.norm(x)).float()
+
+    def token_scores(self, text: EncodedText, identifiers: Tensor) -> Tensor:
+        """Shape (B, M, L): the logit of every token of identifiers (B, M, L), each text with its own M; 0 behind the ends."""
+        B, M, L = identifiers.shape
+        states = self.states(text, identifiers.reshape(B * M, L)).view(B, M, L, -1)
+        logits = (states * self.codes(identifiers.clamp(min=0))).sum(-1)
+        return logits.masked_fill(identifiers == IGNORED, 0.0)
+
+    @torch.inference_mode()
+    def begin(self, texts: Sequence[str]) -> NextToken:
+        """Encode B texts once and return the step function of the search."""
+        with autocast(self.device, self.precision):
+            return _Search(self, self.encode(*self.pad(self.tokenize(texts))))
+
+    @torch.inference_mode()
+    def score(self, texts: Sequence[str], identifiers: Sequence[DocIDTokens]) -> Tensor:
+        """Shape (B, M): every text against every identifier (the end token is added here where there is one)."""
+        M = len(identifiers)
+        padded = pad_identifiers(identifiers, self.end_token).to(self.device)
+        with autocast(self.device, self.precision):
+            text = self.encode(*self.pad(self.tokenize(texts)))
+            scores = torch.empty(len(texts), M)
+            for row in range(len(texts)):
+                one = text.take(torch.tensor([row], device=self.device))
+                for start in range(0, M, 4096):
+                    part = padded[None, start : start + 4096]
+                    scores[row, start : start + 4096] = self.token_scores(one, part)[0].float().sum(-1).cpu()
+        return scores
+
+    # --- keeping ---------------------------------------------------------------------------------------------------------
+
+    def save(self, folder: Path) -> None:
+        """Write config.json, encoder/ (a Hugging Face folder) and model.safetensors (everything but the encoder)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.encoder.save_pretrained(folder / "encoder")
+        self.tokenizer.save_pretrained(folder / "encoder")
+        own = {k: v.contiguous() for k, v in self.state_dict().items() if not k.startswith("encoder.")}
+        write_atomically(folder / "model.safetensors", lambda temporary: save_file(own, temporary))
+        shape = {"vocab_size": self.vocab_size, "max_identifier": self.max_identifier, "end_token": self.end_token}
+        config = {**vars(self.config), "encoder": "encoder"}
+        write_json(folder / "config.json", {"architecture": "code_decoder", "config": config, **shape})
+
+    @classmethod
+    def load(cls, folder: Path, saved: dict[str, Any]) -> "CodeDecoder":
+        """The model saved in `folder`; `saved` is its config.json. Raises ArtefactError where the weights do not fit."""
+        config = CodeDecoderConfig(**{**saved["config"], "encoder": str(folder / saved["config"]["encoder"])})
+        model = cls(config, saved["vocab_size"], saved["max_identifier"], saved["end_token"])
+        path = folder / "model.safetensors"
+        try:
+            own = load_file(path)
+            missing, unexpected = model.load_state_dict(own, strict=False)
+        except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+            raise ArtefactError(f"{path}: cannot be loaded: {error}; train the model again") from None
+        if unexpected or any(not key.startswith("encoder.") for key in missing):
+            raise ArtefactError(f"{path}: holds other tensors than its config.json names; train the model again")
+        return model.eval()
+
+
+class _Search:
+    """The decoder's side of one search: a cache of self-attention keys and values per live beam."""
+
+    def __init__(self, model: CodeDecoder, text: EncodedText) -> None:
+        self.model = model
+        self.text = text  # one row a live beam after the first step
+        self.past: list[Tensor | None] = [None] * len(model.layers)
+        self.position = 0
+
+    @torch.inference_mode()
+    def __call__(self, tokens: Tensor, parents: Tensor | None) -> Tensor:
+        model = self.model
+        if parents is not None:
+            self.text = self.text.take(parents)
+            self.past = [None if past is None else past[:, parents] for past in self.past]
+        with autocast(model.device, model.precision):
+            state = self.text.pooled
+            if model.layers:
+                x = model._embed(tokens[:, None], self.text.pooled, self.position)
+                for i, layer in enumerate(model.layers):
+                    x, self.past[i] = layer(x, self.past[i], self.text.memory[i], self.text.memory_mask)
+                state = state + model.correction(model.norm(x[:, 0])).float()
+            logits = state @ model.codes.weight.T
+        self.position += 1
+        return logits.float()
+
+
+def pad_identifiers(identifiers: Sequence[DocIDTokens], end_token: int | None) -> Tensor:
+    """Shape (M, L): identifiers, each with the end token behind it where there is one, filled up with IGNORED."""
+    rows = [(*tokens, end_token) if end_token is not None else tokens for tokens in identifiers]
+    padded = torch.full((len(rows), max(len(row) for row in rows)), IGNORED)
+    for i, row in enumerate(rows):
+        padded[i, : len(row)] = torch.tensor(row)
+    return padded
