@@ -6,13 +6,15 @@ tokens, then L2 norm: what sentence-transformers does for this model, without it
 
 import hashlib
 import importlib.util
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
@@ -41,7 +43,7 @@ def load_encoder(name: str, **options: Any) -> tuple[Any, Any]:
     source = resolve_encoder(name)
     try:
         return AutoTokenizer.from_pretrained(source), AutoModel.from_pretrained(source, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise ArtefactError(f"encoder {name!r}: cannot be loaded: {reason}; give a folder or a hub name") from None
 
@@ -55,7 +57,7 @@ def mean_pool(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tenso
 
 @dataclass
 class TextEncoder:
-    """An encoder with its settings; the weights are loaded at the first text that the cache does not hold."""
+    """An encoder with its settings; the weights are loaded at the first text that the cache does not hold, and kept."""
 
     name: str = DEFAULT_ENCODER
     max_length: int = 256
@@ -63,16 +65,35 @@ class TextEncoder:
     precision: Precision = "auto"
     device: str = "auto"
     cache_dir: Path | None = None
+    _loaded: tuple[Any, Any] | None = field(default=None, init=False, repr=False, compare=False)
 
     def encode(self, texts: Sequence[str], progress: str = "") -> np.ndarray:
-        """Shape (len(texts), D), float32, unit rows. `progress` labels a bar on stderr; empty for none."""
+        """Shape (len(texts), D), float32, unit rows. `progress` labels a bar on stderr; empty for none.
+
+        Raises ArtefactError where the encoder cannot be loaded, or gives vectors that are not finite.
+        """
         cache = self._cache_file(texts)
         if cache is not None and cache.is_file():
-            return np.asarray(load_file(cache)["vectors"])
+            try:
+                return np.asarray(load_file(cache)["vectors"])
+            except (SafetensorError, KeyError) as error:
+                warnings.warn(f"{cache}: broken ({error}); the texts are embedded again", stacklevel=2)
         vectors = self._encode(texts, progress)
+        broken = int((~np.isfinite(vectors).all(axis=1)).sum())
+        if broken:
+            raise ArtefactError(
+                f"encoder {self.name!r}: the vectors of {broken} of {len(texts)} texts are not finite: its weights are broken, or "
+                "its precision is too low for them"
+            )
         if cache is not None:
             write_atomically(cache, lambda temporary: save_file({"vectors": vectors}, temporary))
         return vectors
+
+    def load(self) -> tuple[Any, Any]:
+        """(tokenizer, model), loaded once. Raises ArtefactError where there is no such encoder."""
+        if self._loaded is None:
+            self._loaded = load_encoder(self.name)
+        return self._loaded
 
     def _cache_file(self, texts: Sequence[str]) -> Path | None:
         if self.cache_dir is None:
@@ -85,7 +106,7 @@ class TextEncoder:
     @torch.inference_mode()
     def _encode(self, texts: Sequence[str], progress: str) -> np.ndarray:
         device = pick_device(self.device)
-        tokenizer, model = load_encoder(self.name)
+        tokenizer, model = self.load()
         model.to(device).eval()
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # equal lengths together: little padding
         vectors = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)

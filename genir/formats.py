@@ -57,6 +57,8 @@ def read_queries(path: Path) -> Iterator[Query]:
         answers = record.get("answers") or []
         if not isinstance(answers, list) or not all(isinstance(answer, str) for answer in answers):
             raise DataError(f'{where}: "answers" must be a list of strings, got {_short(answers)}')
+        for answer in answers:
+            check_text(where, "answers", answer)
         yield Query(record["_id"], _string(where, "text", record.get("text")), tuple(answers))
 
 
@@ -286,6 +288,12 @@ def _string(where: str, key: str, value: object) -> str:
         raise DataError(f'{where}: "{key}" is missing')
     if not isinstance(value, str):
         raise DataError(f'{where}: "{key}" must be a string, got {_short(value)}')
+    check_text(where, key, value)
+    return value
+
+
+def check_text(where: str, key: str, value: str) -> None:
+    """Raise DataError for half a surrogate pair, which JSON can spell but no UTF-8 file can hold."""
     if not value.isascii():
         try:
             value.encode()
@@ -293,7 +301,6 @@ def _string(where: str, key: str, value: object) -> str:
             raise DataError(
                 f'{where}: "{key}" holds half a surrogate pair (\\ud800 to \\udfff), not a character'
             ) from None
-    return value
 
 
 def _check_id(kind: str, identifier: str, where: str) -> None:

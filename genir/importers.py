@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from genir.errors import DataError, MissingExtraError
-from genir.formats import CORPUS, load_dataset
+from genir.formats import CORPUS, check_text, load_dataset
 from genir.records import Dataset, Document, Qrels, Query
 from genir.text_folder import TEXT_SUFFIXES, Tell, read_text_folder
 
@@ -117,6 +117,7 @@ def _text(value: Mapping[str, Any], key: str, where: str, default: str | None = 
     text = value.get(key, default)
     if not isinstance(text, str):
         raise DataError(f'{where}: not SQuAD: expected a string under "{key}"')
+    check_text(where, key, text)
     return text
 
 

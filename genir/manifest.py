@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
@@ -108,6 +108,20 @@ def is_current(folder: Path, stage: str, config: object, inputs: Mapping[str, st
     expected: list[Any] = json.loads(json.dumps([_plain(config), dict(inputs), seed]))
     found = [manifest.get(key) for key in ("config", "inputs", "seed")]
     return found == expected
+
+
+def check_out(folder: Path, names: Collection[str]) -> None:
+    """Raise ArtefactError unless a stage that writes `names` may write into `folder`: it is new, or holds nothing else.
+
+    So nothing of the user's, nor of another stage, is overwritten; what an unfinished run of this stage left is.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ArtefactError(f"{folder}: is a file; give the name of a new folder")
+    others = sorted(path.name for path in folder.glob("[!.]*") if path.name not in {*names, MANIFEST})
+    if others:
+        raise ArtefactError(
+            f"{folder}: already holds other things ({', '.join(others[:3])}); give the name of a new folder"
+        )
 
 
 def machine() -> dict[str, Any]:

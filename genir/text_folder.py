@@ -43,6 +43,9 @@ def read_text_folder(folder: Path, words: int | None, tell: Tell) -> list[Docume
     others: Counter[str] = Counter()
     for path in _files(folder, left_out):
         name = path.relative_to(folder).as_posix()
+        if not _is_text(name):
+            left_out.setdefault("file names are not valid UTF-8", []).append(ascii(name))
+            continue
         if path.suffix.lower() not in TEXT_SUFFIXES:
             others[path.suffix.lower() or "without suffix"] += 1
             continue
@@ -78,6 +81,15 @@ def _files(folder: Path, left_out: dict[str, list[str]]) -> list[Path]:
                 left_out.setdefault("folders are links", []).append(str(Path(root, name).relative_to(folder)))
         found += [Path(root, name) for name in files if not name.startswith(".")]
     return sorted(found)
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file's name is text, and not bytes of another encoding, which Python hands over as lone surrogates."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _title_and_text(path: Path) -> tuple[str, str]:

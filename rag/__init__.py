@@ -1,0 +1,1 @@
+"""Evidence -> answer: prompts, generators, readers, attribution and scores. Retrievers come in by their Protocol."""

@@ -1,0 +1,53 @@
+"""Where an answer comes from: the sentence of the passages that holds it, as exact characters, with a score.
+
+The score is lexical support: the share of the answer's words that stand in the cited sentence. It says that the
+words are there, not that the sentence entails the answer; it is not faithfulness, and is never called so.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from genir.records import Citation, Document
+from rag.sentences import split_sentences, words
+
+
+@dataclass(frozen=True, slots=True)
+class Attribution:
+    """The best sentence for an answer: its citation (None where no word of the answer is found) and the lexical support in 0..1."""
+
+    citation: Citation | None
+    support: float
+    passage: int | None  # index among the passages
+
+
+NO_ATTRIBUTION = Attribution(None, 0.0, None)
+
+
+def contains(text_words: Sequence[str], phrase: Sequence[str]) -> bool:
+    """Whether `phrase` stands in `text_words` as a run; False for an empty phrase."""
+    n = len(phrase)
+    return n > 0 and any(list(text_words[i : i + n]) == list(phrase) for i in range(len(text_words) - n + 1))
+
+
+def attribute(answer: str, question: str, passages: Sequence[Document]) -> Attribution:
+    """The sentence that supports `answer` best.
+
+    Sentences compare by: the share of the answer's words that they hold, whether those stand as one run, the share of the question's
+    words that sentence and title hold, then the passages' order.
+    """
+    said, asked = words(answer), set(words(question))
+    if not said:
+        return NO_ATTRIBUTION
+    best, best_key = NO_ATTRIBUTION, (0.0, False, -1.0)
+    for index, passage in enumerate(passages):
+        title = set(words(passage.title))
+        for start, end in split_sentences(passage.text):
+            sentence = words(passage.text[start:end])
+            held = set(sentence)
+            support = sum(word in held for word in said) / len(said)
+            overlap = len(asked & (held | title)) / len(asked) if asked else 0.0
+            key = (support, contains(sentence, said), overlap)
+            if support > 0 and key > best_key:
+                best_key = key
+                best = Attribution(Citation(passage.doc_id, start, end, passage.text[start:end]), support, index)
+    return best

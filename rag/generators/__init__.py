@@ -1,0 +1,1 @@
+"""Generators: one file a backend, one Protocol for all (`genir.protocols.Generator`)."""

@@ -1,0 +1,195 @@
+"""Any Hugging Face causal language model as a `Generator`: by name or folder, batched, with a KV cache.
+
+The decoding loop is our own, so that every row has its own random state (a prompt is sampled alike whatever batch it
+stands in), stop strings end rows one by one, and `stream` is the same loop as `generate`. Prompts are padded on the
+left, positions count from the first real token, and padding is masked: a batch gives what one prompt at a time gives
+(a test says so, against `model.generate`). Special tokens are added to prompts the way the tokenizer does it, and
+never shown in the text.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import Any
+
+import torch
+
+from genir.devices import pick_device
+from genir.errors import ArtefactError, ConfigError, GenirError
+from genir.protocols import Generation, SamplingParams
+
+
+def load_causal_lm(name: str) -> tuple[Any, Any]:
+    """(tokenizer, model in evaluation mode) by folder or hub name. Raises ArtefactError where there is none."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name), AutoModelForCausalLM.from_pretrained(name).eval()
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArtefactError(
+            f"language model {name!r}: cannot be loaded: {reason}; give the folder of a Hugging Face causal model or a hub name"
+        ) from None
+
+
+@dataclass
+class _Row:
+    """One prompt on its way: what it has written so far."""
+
+    random: torch.Generator
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    text: str = ""
+    finish_reason: str = ""
+
+
+@dataclass
+class HFGenerator:
+    """`source` is a folder or hub name; the weights are loaded at the first prompt.
+
+    `dtype`: "auto" keeps the checkpoint's. `batch_size` prompts run together, sorted by length.
+    """
+
+    source: str
+    device: str = "auto"
+    dtype: str = "auto"
+    batch_size: int = 32
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        self._loaded: tuple[Any, Any] | None = None
+
+    @classmethod
+    def of(cls, model: Any, tokenizer: Any, label: str = "hf", batch_size: int = 32) -> "HFGenerator":
+        """A generator around a model that is in memory already."""
+        made = cls(source="", device=str(model.device), batch_size=batch_size, label=label)
+        made._loaded = tokenizer, model.eval()
+        return made
+
+    @property
+    def name(self) -> str:
+        """The label, or the source where none was given."""
+        return self.label or self.source
+
+    def load(self) -> tuple[Any, Any]:
+        """(tokenizer, model), loaded once. Raises ArtefactError for an unknown source, ConfigError for an unknown dtype."""
+        if self._loaded is None:
+            tokenizer, model = load_causal_lm(self.source)
+            if self.dtype != "auto":
+                kind = getattr(torch, self.dtype, None)
+                if not isinstance(kind, torch.dtype):
+                    raise ConfigError(f"dtype {self.dtype!r}: expected auto, float32, bfloat16 or float16")
+                model = model.to(kind)
+            self._loaded = tokenizer, model.to(pick_device(self.device))
+        return self._loaded
+
+    def generate(self, prompts: Sequence[str], params: SamplingParams) -> list[Generation]:
+        """One generation a prompt, in order; log-probabilities are the model's own (temperature 1, nothing cut off).
+
+        Raises GenirError for a prompt that leaves no room for an answer in the model's context.
+        """
+        encoded = [self._encode(prompt, params) for prompt in prompts]
+        order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]))
+        done: dict[int, Generation] = {}
+        for start in range(0, len(order), self.batch_size):
+            chosen = order[start : start + self.batch_size]
+            rows: list[_Row] = []
+            for rows in self._decode([encoded[i] for i in chosen], params):  # noqa: B007 - the last state is what counts
+                pass
+            done |= {
+                i: Generation(row.text, tuple(row.tokens), tuple(row.logprobs), row.finish_reason)
+                for i, row in zip(chosen, rows, strict=True)
+            }
+        return [done[i] for i in range(len(prompts))]
+
+    def stream(self, prompt: str, params: SamplingParams) -> Iterator[str]:
+        """The text of `generate` in pieces. Text that a stop string or half a character may still end is held back."""
+        held = max((len(stop) for stop in params.stop), default=1) - 1
+        sent, text = 0, ""
+        for (row,) in self._decode([self._encode(prompt, params)], params):
+            text = row.text
+            safe = len(text) - held - (len(text) - len(text.rstrip("\ufffd")))
+            if not row.finish_reason and safe > sent:
+                yield text[sent:safe]
+                sent = safe
+        if text[sent:]:
+            yield text[sent:]
+
+    def _encode(self, prompt: str, params: SamplingParams) -> list[int]:
+        tokenizer, model = self.load()
+        ids: list[int] = tokenizer(prompt)["input_ids"]
+        if not ids:
+            raise GenirError("empty prompt: expected at least one token; this tokenizer adds none of its own")
+        room = getattr(model.config, "max_position_embeddings", None)
+        if room is not None and len(ids) + params.max_new_tokens > room:
+            raise GenirError(
+                f"prompt of {len(ids)} tokens + max_new_tokens {params.max_new_tokens} exceeds the context of {room} tokens of "
+                f"{self.name!r}: give fewer or shorter passages, or a smaller max_new_tokens"
+            )
+        return ids
+
+    @torch.inference_mode()
+    def _decode(self, prompts: Sequence[Sequence[int]], params: SamplingParams) -> Iterator[list[_Row]]:
+        """Prefill once, then one token a step for all rows; yields the rows after every step until all have finished."""
+        tokenizer, model = self.load()
+        device, longest = model.device, max(map(len, prompts))
+        pad = tokenizer.pad_token_id or 0  # masked, so any id will do
+        ids = torch.tensor([[pad] * (longest - len(p)) + list(p) for p in prompts], device=device)
+        mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
+        takes_positions = "position_ids" in signature(model.forward).parameters
+        ends = _end_tokens(model, tokenizer)
+        rows = [_Row(torch.Generator().manual_seed(params.seed)) for _ in prompts]
+        cache = None
+        for _ in range(params.max_new_tokens):
+            positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+            extra = {"position_ids": positions} if takes_positions else {}
+            out = model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **extra)
+            cache = out.past_key_values
+            logits = out.logits[:, -1].float().cpu()
+            chosen = [_choose(logits[i], params, row.random) for i, row in enumerate(rows)]
+            logprobs = logits.log_softmax(-1)[torch.arange(len(rows)), torch.tensor(chosen)].tolist()
+            for row, token, logprob in zip(rows, chosen, logprobs, strict=True):
+                if not row.finish_reason:
+                    _append(row, token, logprob, ends, params, tokenizer)
+            yield rows
+            if all(row.finish_reason for row in rows):
+                break
+            ids = torch.tensor(chosen, device=device).unsqueeze(1)
+            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> set[int]:
+    """All ids that end a text: the generation configuration's and the tokenizer's."""
+    configured = model.generation_config.eos_token_id
+    several = configured if isinstance(configured, list) else [configured]
+    return {token for token in (*several, tokenizer.eos_token_id) if token is not None}
+
+
+def _choose(logits: torch.Tensor, params: SamplingParams, random: torch.Generator) -> int:
+    """The next token from logits (V,): the best one at temperature 0, else drawn after top-k and top-p."""
+    if params.temperature <= 0:
+        return int(logits.argmax())
+    scaled = logits / params.temperature
+    if 0 < params.top_k < scaled.numel():
+        scaled = scaled.masked_fill(scaled < scaled.topk(params.top_k).values[-1], float("-inf"))
+    if params.top_p < 1:
+        ordered, index = scaled.sort(descending=True)
+        share = ordered.softmax(-1)
+        # A token stays while those before it hold less than top_p: the best one always stays.
+        scaled = scaled.index_fill(0, index[share.cumsum(-1) - share >= params.top_p], float("-inf"))
+    return int(torch.multinomial(scaled.softmax(-1), 1, generator=random))
+
+
+def _append(row: _Row, token: int, logprob: float, ends: set[int], params: SamplingParams, tokenizer: Any) -> None:
+    """Add a token to a row; sets its finish reason at an end token, a stop string (cut from the text) or the length limit."""
+    row.tokens.append(token)
+    row.logprobs.append(logprob)
+    if token in ends:
+        row.finish_reason = "stop"
+        return
+    row.text = tokenizer.decode(row.tokens, skip_special_tokens=True)
+    cut = min((at for at in (row.text.find(stop) for stop in params.stop if stop) if at >= 0), default=-1)
+    if cut >= 0:
+        row.text, row.finish_reason = row.text[:cut], "stop"
+    elif len(row.tokens) == params.max_new_tokens:
+        row.finish_reason = "length"

@@ -1,0 +1,98 @@
+"""One suite for every generator: what the Protocol promises, checked alike."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from genir.protocols import Generation, Generator, SamplingParams
+from genir.records import Document
+from rag.generators.extractive import ExtractiveGenerator
+from rag.generators.hf import HFGenerator
+from rag.prompt import build_prompt
+
+PASSAGE = Document("d", "Helium is a noble gas. The symbol of helium is He.", title="Helium")
+PROMPTS = [
+    build_prompt("What is the symbol of helium?", [PASSAGE]),
+    build_prompt("Who?", []),
+    build_prompt("Is helium a noble gas?", [PASSAGE, PASSAGE]),
+]
+
+
+def tiny_tokenizer() -> object:
+    """One token a byte, with <s> in front: no file is read."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    alphabet = ["<s>", "</s>", *sorted(pre_tokenizers.ByteLevel.alphabet())]
+    tokenizer = Tokenizer(models.BPE(vocab={token: i for i, token in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+
+
+def tiny_hf() -> Generator:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=258,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=1024,
+        bos_token_id=0,
+        eos_token_id=1,
+        initializer_range=0.4,
+    )
+    return HFGenerator.of(LlamaForCausalLM(config), tiny_tokenizer(), label="tiny")
+
+
+@pytest.fixture(params=[ExtractiveGenerator, tiny_hf], ids=["extractive", "hf"])
+def generator(request: pytest.FixtureRequest) -> Generator:
+    make: Callable[[], Generator] = request.param
+    return make()
+
+
+def test_it_is_a_named_generator(generator: Generator) -> None:
+    assert isinstance(generator, Generator)
+    assert generator.name
+
+
+def test_one_generation_a_prompt_in_order_whatever_the_batch(generator: Generator) -> None:
+    params = SamplingParams(max_new_tokens=6)
+    together = generator.generate(PROMPTS, params)
+    alone = [generator.generate([prompt], params)[0] for prompt in PROMPTS]
+    assert [g.text for g in together] == [g.text for g in alone]
+    assert all(isinstance(g, Generation) and g.finish_reason in ("stop", "length") for g in together)
+    assert generator.generate([], params) == []
+
+
+def test_the_stream_is_the_text(generator: Generator) -> None:
+    for stop in ((), ("e",), ("is a", "zz")):
+        params = SamplingParams(max_new_tokens=12, stop=stop)
+        for prompt in PROMPTS:
+            assert "".join(generator.stream(prompt, params)) == generator.generate([prompt], params)[0].text
+
+
+def test_stop_strings_end_the_text_and_are_not_part_of_it(generator: Generator) -> None:
+    free = generator.generate(PROMPTS[:1], SamplingParams(max_new_tokens=12))[0].text
+    stop = free[3:5]
+    cut = generator.generate(PROMPTS[:1], SamplingParams(max_new_tokens=12, stop=(stop,)))[0]
+    assert cut.text == free[: free.find(stop)]
+    assert cut.finish_reason == "stop"
+
+
+def test_a_seed_repeats_sampling(generator: Generator) -> None:
+    params = SamplingParams(max_new_tokens=8, temperature=1.0, top_k=50, top_p=0.9, seed=3)
+    assert generator.generate(PROMPTS, params) == generator.generate(PROMPTS, params)
+    assert generator.generate(PROMPTS, params)[1].text == generator.generate(PROMPTS[1:2], params)[0].text
+
+
+def test_logprobs_stand_beside_tokens(generator: Generator) -> None:
+    for generation in generator.generate(PROMPTS, SamplingParams(max_new_tokens=5)):
+        assert len(generation.logprobs) == len(generation.tokens)
+        assert all(logprob <= 0 for logprob in generation.logprobs)
