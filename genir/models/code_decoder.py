@@ -216,12 +216,22 @@ class CodeDecoder(nn.Module):
         correction: Tensor = self.correction(self.norm(x))
         return pooled[:, None] + correction.float()
 
+    def step_logits(self, input_ids: Tensor, attention_mask: Tensor, identifiers: Tensor) -> Tensor:
+        """Shape (B, L, V): teacher-forced logits along identifiers (B, L), differentiable; for cross-entropy on tokens."""
+        states = self.states(self.encode(input_ids, attention_mask), identifiers)
+        return states @ self.codes.weight.T
+
     def token_scores(self, text: EncodedText, identifiers: Tensor) -> Tensor:
         """Shape (B, M, L): the logit of every token of identifiers (B, M, L), each text with its own M; 0 behind the ends."""
         B, M, L = identifiers.shape
         states = self.states(text, identifiers.reshape(B * M, L)).view(B, M, L, -1)
         logits: Tensor = (states * self.codes(identifiers.clamp(min=0))).sum(-1)
         return logits.masked_fill(identifiers == IGNORED, 0.0)
+
+    def step_logits(self, input_ids: Tensor, attention_mask: Tensor, identifiers: Tensor) -> Tensor:
+        """Shape (B, L, V): logits along identifiers (B, L), teacher-forced, filled up with IGNORED; differentiable."""
+        logits: Tensor = self.states(self.encode(input_ids, attention_mask), identifiers) @ self.codes.weight.T
+        return logits
 
     @torch.inference_mode()
     def begin(self, texts: Sequence[str]) -> NextToken:

@@ -209,3 +209,11 @@ def test_cross_entropy_ignores_what_lies_behind_the_end() -> None:
 
 def test_identifiers_are_padded_behind_their_end() -> None:
     assert pad_identifiers([(1,), (1, 2)], 9).tolist() == [[1, 9, IGNORED], [1, 2, 9]]
+
+
+def test_a_code_decoder_learns_by_cross_entropy_too(encoder: Path, tmp_path: Path) -> None:
+    model = make(encoder)
+    objective = CrossEntropyObjective(model, IDENTIFIERS)
+    config = TrainingConfig(epochs=15, batch_size=5, learning_rate=3e-3, fresh_learning_rate=3e-2, precision="float32")
+    losses = train(model, objective, EXAMPLES, share_right(model), config, tmp_path).history
+    assert losses[-1]["loss"] < 0.5 * losses[1]["loss"]
