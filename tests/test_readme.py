@@ -33,9 +33,23 @@ BLOCK = re.compile(r"(?:<!-- test: (?P<mark>\w+) -->\n)?^```(?P<language>\w+)\n(
 LINK = re.compile(r"\]\((?P<target>[^)]+)\)")
 CODE = re.compile(r"`(?P<path>[\w.*-]+(?:/[\w.*-]*)+|[A-Z]\w+(?:\.md)?|\w+\.(?:toml|md|py))`")
 
-PLACES = "Oslo Lima Cairo Quito Hanoi Accra Sofia Delhi Minsk Dakar Tunis Seoul Paris Rome Doha Kyiv Baku Riga".split()
-LANDS = "Norway Peru Egypt Ecuador Vietnam Ghana Bulgaria India Belarus Senegal Tunisia Korea France Italy Qatar".split()
-LANDS += ["Ukraine", "Azerbaijan", "Latvia"]
+CAPITALS = {
+    "Oslo": "Norway",
+    "Lima": "Peru",
+    "Cairo": "Egypt",
+    "Quito": "Ecuador",
+    "Hanoi": "Vietnam",
+    "Accra": "Ghana",
+    "Sofia": "Bulgaria",
+    "Minsk": "Belarus",
+    "Dakar": "Senegal",
+    "Tunis": "Tunisia",
+    "Paris": "France",
+    "Rome": "Italy",
+    "Doha": "Qatar",
+    "Baku": "Azerbaijan",
+    "Riga": "Latvia",
+}
 
 
 @dataclass(frozen=True)
@@ -67,13 +81,13 @@ def commands(program: str) -> list[Command]:
 
 
 def a_collection() -> Dataset:
-    """Eighteen documents, short enough for the tiny encoder, with one question each in train, dev and test."""
-    pairs = list(zip(PLACES, LANDS, strict=True))
+    """Fifteen documents, short enough for the tiny encoder, with one question each in train, dev and test."""
+    pairs = list(CAPITALS.items())
     corpus = tuple(
-        Document(f"d{i}", f"{place} is the capital of {land}. It was founded in {1000 + 7 * i}.", place)
+        Document(f"d{i}", f"{place} is the capital of {land}. It is city number {i}.", place)
         for i, (place, land) in enumerate(pairs)
     )
-    wordings = {"train": "Where is {0}?", "dev": "When was {0} founded?", "test": "What is the capital of {1}?"}
+    wordings = {"train": "Where is {0}?", "dev": "What number has {0}?", "test": "What is the capital of {1}?"}
     queries = {
         f"{split}-{i}": Query(f"{split}-{i}", wording.format(*pair), (pair[0],))
         for split, wording in wordings.items()
@@ -110,6 +124,7 @@ def run(command: Command) -> str:
     return result.output
 
 
+@pytest.mark.filterwarnings("ignore:at 7 of 8 levels")  # fewer documents than codes, and we are told
 def test_every_command_and_the_python_block_run(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     shorten(monkeypatch, calls.append)
@@ -121,13 +136,13 @@ def test_every_command_and_the_python_block_run(workplace: Path, monkeypatch: py
         assert (workplace / "mine" / path).is_file(), path
     by_name = {" ".join(line.split()[:2]): text for line, text in printed.items()}
     assert all(name in by_name["genir evaluate"] for name in ("bm25", "dense", "generative"))
-    assert "capital of" in by_name["genir answer"]
+    assert "capital of Norway" in by_name["genir answer"] or "I do not know" in by_name["genir answer"]
     assert "same results: yes" in by_name["genir bench"]
 
     [(_, code)] = blocks("python")
     names: dict[str, Any] = {}
     exec(compile(code, "README.md", "exec"), names)
-    assert len(names["run"].rankings) == len(PLACES)
+    assert len(names["run"].rankings) == len(CAPITALS)
     assert names["reply"].question == "What is the capital of Norway?"
 
 
@@ -197,7 +212,7 @@ def is_ours(path: str) -> bool:
     first = path.partition("/")[0]
     if "/" in path:
         return first in (".ci", "genir", "docids", "retrievers", "rag", "experiments", "tests", "docs")
-    return path in ("Makefile", "LICENSE") or (ROOT / path).suffix in (".md", ".toml") and path != "train.toml"
+    return path in ("Makefile", "LICENSE") or path.endswith((".md", "project.toml"))
 
 
 def test_no_document_names_a_machine_or_a_package_host() -> None:
