@@ -108,6 +108,8 @@ class TextEncoder:
         device = pick_device(self.device)
         tokenizer, model = self.load()
         model.to(device).eval()
+        # an encoder with learned positions reads no further than they go
+        longest = min(self.max_length, getattr(model.config, "max_position_embeddings", self.max_length))
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))  # equal lengths together: little padding
         vectors = np.zeros((len(texts), model.config.hidden_size), dtype=np.float32)
         with tqdm(total=len(texts), desc=progress, unit="text", disable=not progress, leave=False) as bar:
@@ -117,7 +119,7 @@ class TextEncoder:
                     [texts[i] for i in rows],
                     padding=True,
                     truncation=True,
-                    max_length=self.max_length,
+                    max_length=longest,
                     return_tensors="pt",
                 ).to(device)
                 with autocast(device, self.precision):

@@ -123,8 +123,8 @@ def _lengths(values: list[int]) -> dict[str, float]:
     if not values:
         return dict.fromkeys(("min", "median", "mean", "p95", "max"), 0)
     low, median, p95, high = np.quantile(values, [0, 0.5, 0.95, 1])
-    figures = {"min": low, "median": median, "mean": np.mean(values), "p95": p95, "max": high}
-    return {name: round(float(figure), 1) for name, figure in figures.items()}
+    between = {"median": median, "mean": np.mean(values), "p95": p95}
+    return {"min": int(low), **{name: round(float(figure), 1) for name, figure in between.items()}, "max": int(high)}
 
 
 def _normal(text: str) -> str:

@@ -39,7 +39,7 @@ class TrainingConfig:
     epochs: int = 4
     batch_size: int = 64
     learning_rate: float = 5e-5  # pretrained weights
-    fresh_learning_rate: float = 5e-4  # weights that start from codebooks or at random
+    fresh_learning_rate: float = 2e-4  # weights that start from codebooks or at random
     weight_decay: float = 0.01
     warmup: float = 0.05  # share of all steps
     max_grad_norm: float = 1.0

@@ -136,6 +136,11 @@ class CodeDecoder(nn.Module):
             raise ConfigError(
                 f"code_decoder heads = {config.heads} does not divide the encoder's hidden size {hidden_size}"
             )
+        positions = getattr(self.encoder.config, "max_position_embeddings", config.max_text_tokens)
+        if config.max_text_tokens > positions:
+            raise ConfigError(
+                f"code_decoder max_text_tokens = {config.max_text_tokens}, but the encoder reads {positions} at most"
+            )
         self.codes = nn.Embedding(vocab_size, hidden_size)
         nn.init.normal_(self.codes.weight, std=hidden_size**-0.5)
         self.positions = nn.Embedding(max_identifier, hidden_size)
@@ -227,11 +232,6 @@ class CodeDecoder(nn.Module):
         states = self.states(text, identifiers.reshape(B * M, L)).view(B, M, L, -1)
         logits: Tensor = (states * self.codes(identifiers.clamp(min=0))).sum(-1)
         return logits.masked_fill(identifiers == IGNORED, 0.0)
-
-    def step_logits(self, input_ids: Tensor, attention_mask: Tensor, identifiers: Tensor) -> Tensor:
-        """Shape (B, L, V): logits along identifiers (B, L), teacher-forced, filled up with IGNORED; differentiable."""
-        logits: Tensor = self.states(self.encode(input_ids, attention_mask), identifiers) @ self.codes.weight.T
-        return logits
 
     @torch.inference_mode()
     def begin(self, texts: Sequence[str]) -> NextToken:

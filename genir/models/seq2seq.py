@@ -48,6 +48,11 @@ class T5Shape:
     d_kv: int = 64
     dropout_rate: float = 0.0
 
+    def __post_init__(self) -> None:
+        sizes = (self.d_model, self.d_ff, self.num_layers, self.num_heads, self.d_kv)
+        if min(sizes) < 1 or not 0 <= self.dropout_rate < 1:
+            raise ConfigError(f"impossible t5: {self}; expected sizes of 1 or more, and a dropout_rate in 0..1")
+
 
 @dataclass(frozen=True)
 class Seq2SeqConfig:

@@ -9,6 +9,7 @@ never shown in the text.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from inspect import signature
 from typing import Any
 
@@ -30,6 +31,14 @@ def load_causal_lm(name: str) -> tuple[Any, Any]:
         raise ArtefactError(
             f"language model {name!r}: cannot be loaded: {reason}; give the folder of a Hugging Face causal model or a hub name"
         ) from None
+
+
+def _with_flash_attention(model: Any) -> Any:
+    """The model with flash-attn's kernels where it can use them: installed, on a GPU, in half precision; else as it was."""
+    half = model.dtype in (torch.bfloat16, torch.float16)
+    if half and model.device.type == "cuda" and find_spec("flash_attn") is not None:
+        model.set_attn_implementation("flash_attention_2")
+    return model
 
 
 @dataclass
@@ -80,7 +89,7 @@ class HFGenerator:
                 if not isinstance(kind, torch.dtype):
                     raise ConfigError(f"dtype {self.dtype!r}: expected auto, float32, bfloat16 or float16")
                 model = model.to(kind)
-            self._loaded = tokenizer, model.to(pick_device(self.device))
+            self._loaded = tokenizer, _with_flash_attention(model.to(pick_device(self.device)))
         return self._loaded
 
     def generate(self, prompts: Sequence[str], params: SamplingParams) -> list[Generation]:
