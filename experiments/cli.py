@@ -1,7 +1,7 @@
 """The command `genir`: one thin command a stage. Data goes to stdout, progress to stderr.
 
 A fault that the user can mend is one line on stderr and exit code 1; wrong usage exits with 2; anything else keeps its traceback,
-because it is ours. Heavy imports stay inside the commands, so that `genir --help` answers at once.
+because it is ours. Ctrl-C ends a command with 1, too. Heavy imports stay inside the commands, so that `genir --help` answers at once.
 """
 
 import errno
@@ -20,6 +20,7 @@ from experiments import cli_answer, cli_data, cli_journey, cli_model
 from genir import __version__
 from genir.errors import GenirError
 
+_INTERRUPTED = 130  # what typer makes of Ctrl-C
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BAD_PATH = (
     *(errno.EACCES, errno.EPERM, errno.EROFS),
@@ -73,14 +74,13 @@ def _one_line(message: Warning | str, *_: object) -> str:
 def main() -> None:
     """Entry point: run the app, turn users' faults into one line and exit code 1."""
     try:
-        app()
+        app(prog_name="genir")
     except GenirError as error:
         sys.exit(_fail(str(error)))
-    except KeyboardInterrupt:
-        sys.exit(_fail("interrupted"))
-    except BrokenPipeError:  # the reader of stdout went away, e.g. `genir ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:
+            sys.exit(_fail("interrupted"))
+        raise
     except OSError as error:
         path = error.filename2 or error.filename  # of a rename, what it was to become
         if error.errno in _DISK_FULL:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from genir.errors import ArtefactError
 from rag.generators.extractive import ExtractiveGenerator
 from rag.generators.hf import HFGenerator
 from rag.reader import SETTINGS_FILE, SmallReader
@@ -9,9 +10,16 @@ from rag.reading import Reader, as_reader
 
 
 def make_reader(name: str, device: str = "auto") -> Reader:
-    """`extractive`, a folder that `SmallReader.save` wrote, or any Hugging Face causal language model by name or folder."""
+    """`extractive`, a folder that `SmallReader.save` wrote, or any Hugging Face causal language model by name or folder.
+
+    Raises ArtefactError for a path where no folder is.
+    """
     if name == "extractive":
         return ExtractiveGenerator()
+    if name.startswith((".", "/", "~")) and not Path(name).is_dir():
+        raise ArtefactError(
+            f"--generator {name}: no such folder; give extractive, the folder of a reader or of a causal model, or a hub name"
+        )
     if (Path(name) / SETTINGS_FILE).is_file():
         return SmallReader.load(Path(name))
     return as_reader(HFGenerator(name, device))

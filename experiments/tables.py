@@ -57,9 +57,9 @@ def show_facts(facts: Mapping[str, Any], title: str = "", as_json: bool = False)
 
 
 def figure(value: object) -> str:
-    """A value as people read it: 1,234 · 0.713 · 1.2e-05 · yes · – for None and for what is not finite."""
+    """A value as people read it: 1,234 · 0.713 · 1.2e-05 · yes · – for None, for nothing, and for what is not finite."""
     value = plain(value)
-    if value is None:
+    if value is None or value in ([], {}, ""):
         return ABSENT
     if isinstance(value, bool):
         return "yes" if value else "no"

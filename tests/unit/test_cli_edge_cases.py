@@ -1,0 +1,130 @@
+"""What simply works: tiny corpora, enormous and foreign questions, no titles, no queries, no answer."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from genir.formats import write_dataset
+from genir.records import Dataset, Document, Query
+from tests.tiny_journey import Journey, genir
+
+ONE = Dataset("one", (Document("only", "Oslo is the capital of Norway. It lies at a fjord.", "Oslo"),), {})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Journey:
+    """A model over four documents without titles, trained without any query. Tests do not change it."""
+    texts = ("The Nile flows north.", "东京是日本的首都。", "Lima is the capital of Peru.", "🎉🎉 party 🎈 time")
+    corpus = tuple(Document(f"d{i}", text) for i, text in enumerate(texts))
+    journey = Journey.begin(tmp_path_factory.mktemp("trained"), Dataset("mixed", corpus, {}))
+    assert journey.build().code == 0
+    assert journey.train().code == 0
+    return journey
+
+
+@pytest.mark.parametrize("scheme", ["atomic", "numeric", "hierarchical", "residual", "random", "title"])
+@pytest.mark.parametrize(("architecture", "objective"), [("code_decoder", "ranking"), ("seq2seq", "cross_entropy")])
+def test_a_corpus_of_one_document(tmp_path: Path, scheme: str, architecture: str, objective: str) -> None:
+    journey = Journey.begin(tmp_path, ONE)
+    built = journey.build(scheme)
+    assert (built.code, built.warnings) == (0, ())
+    trained = journey.train(journey.config(architecture, objective))
+    assert trained.code == 0, trained.err
+    assert "RR@10 on held-out pseudo-queries: 1.0000 before training, 1.0000 now" in trained.out
+    [found] = json.loads(genir("search", "--model", journey.model, "Where is Oslo?", "--json").out)
+    assert found["doc_id"] == "only"
+
+
+@pytest.mark.parametrize("retriever", ["bm25", "tfidf", "dense", "hybrid"])
+def test_baselines_over_one_document(tmp_path: Path, retriever: str) -> None:
+    journey = Journey.begin(tmp_path, ONE)
+    options = ("--data", journey.data, "--encoder", journey.encoder, "--json")
+    [found] = json.loads(genir("search", "Where is Oslo?", "--retriever", retriever, *options).out)
+    assert found["doc_id"] == "only"
+
+
+@pytest.mark.parametrize("retriever", ["generative", "dense", "bm25"])
+def test_a_question_of_ten_thousand_words_is_cut_with_a_warning(trained: Journey, retriever: str) -> None:
+    options = ("--retriever", retriever, "--data", trained.data, "--model", trained.model, "--encoder", trained.encoder)
+    found = genir("search", "Nile " * 10_000, *options, "-k", 1, "--json")
+    [best] = [row["doc_id"] for row in json.loads(found.out)]
+    assert retriever != "bm25" or best == "d0"  # the weights of the others are random
+    limit = {
+        "generative": "1 of 1 texts are longer than 32 tokens and were cut",
+        "dense": "1 of 1 queries are longer than 256 tokens and were cut",
+    }
+    assert found.warnings == ((limit[retriever],) if retriever in limit else ())  # BM25 reads all of it
+
+
+@pytest.mark.parametrize("question", ["日本的首都是哪里？", "🎉🎈", "Was ist die Hauptstadt von Perú?", "a\x00b", "?"])
+def test_questions_in_any_script(trained: Journey, question: str) -> None:
+    found = json.loads(genir("search", "--model", trained.model, question, "-k", 2, "--json").out)
+    assert len(found) == 2
+    assert genir("answer", question, "--data", trained.data).code == 0
+    answered = genir("answer", question, "--data", trained.data, "--retriever", "generative", "--model", trained.model)
+    assert answered.code == 0
+
+
+def test_a_chinese_question_finds_its_document(trained: Journey) -> None:
+    answered = json.loads(genir("answer", "日本的首都？", "--data", trained.data, "--json").out)
+    assert (answered["text"], answered["citations"][0]["doc_id"]) == ("东京是日本的首都。", "d1")
+
+
+def test_a_question_that_nothing_answers(trained: Journey) -> None:
+    outcome = genir("answer", "Who painted Guernica?", "--data", trained.data)
+    assert (outcome.code, outcome.out) == (0, "I do not know\n  bm25 finds no passage for this question.\n")
+    model = ("--retriever", "generative", "--model", trained.model)
+    outcome = genir("answer", "Who painted Guernica?", "--data", trained.data, *model)
+    assert outcome.out == "I do not know\n  extractive sees no answer in the 3 passages of generative.\n"
+
+
+def test_documents_without_titles_have_title_identifiers(trained: Journey, tmp_path: Path) -> None:
+    assert trained.build("title", out=tmp_path / "titles").code == 0
+    figures = json.loads(genir("docids", "inspect", tmp_path / "titles", "--json").out)
+    assert (figures["facts"]["missing_titles"], figures["uniqueness"]) == (4, 1.0)
+
+
+def test_a_folder_of_texts_without_queries(tmp_path: Path) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "nile.txt").write_text("The Nile flows north through Egypt.")
+    (texts / "lima.md").write_text("# Lima\n\nLima is the capital of Peru. It lies on the coast.")
+    (texts / "oslo.html").write_text("<title>Oslo</title><p>Oslo is the capital of Norway.")
+    journey = Journey.begin(tmp_path / "journey", ONE)
+    said = genir("data", "import", texts, "--out", tmp_path / "data")
+    assert said.out == f"{tmp_path}/data: 3 documents, 0 queries, splits none\n"
+    write_dataset(ONE, tmp_path / "journey" / "data")
+    build = ("docids", "build", "--data", tmp_path / "data", "--out", journey.docids, "--scheme", "atomic")
+    assert genir(*build).code == 0
+    where = ("--data", tmp_path / "data", "--docids", journey.docids, "--out", journey.model)
+    trained = genir("train", *where, "--config", journey.config())
+    assert "RR@10 on held-out pseudo-queries: " in trained.out
+    found = json.loads(genir("search", "--model", journey.model, "capital of Peru", "-k", 4, "--json").out)
+    assert sorted(row["title"] for row in found) == ["Lima", "Oslo", "nile"]
+    fault = genir("evaluate", "--data", tmp_path / "data", tmp_path / "run.trec").fault
+    assert fault.endswith(
+        "has no split 'test' (qrels/test.tsv); there are none: add qrels/<split>.tsv to judge queries"
+    )
+
+
+def test_levels_that_tell_nothing_apart_are_pointed_out(trained: Journey, tmp_path: Path) -> None:
+    built = trained.build("residual", "levels=3", "codes=4", out=tmp_path / "docids")
+    assert built.warnings == (
+        "at 2 of 3 levels all 4 documents have one token, which tells nothing apart: fewer levels or codes do, e.g. --set codes=16",
+    )
+
+
+def test_a_query_without_text_in_a_split_has_an_empty_ranking(trained: Journey, tmp_path: Path) -> None:
+    corpus = (Document("d0", "The Nile."), Document("d1", "Lima."))
+    queries = {"q0": Query("q0", ""), "q1": Query("q1", "Lima?")}
+    data = tmp_path / "data"
+    write_dataset(Dataset("blank", corpus, queries), data)
+    (data / "qrels" / "test.tsv").write_text("q0\td0\t1\nq1\td1\t1\n")
+    run = tmp_path / "run.trec"
+    options = ("--data", data, "--encoder", trained.encoder)
+    for retriever in ("bm25", "dense"):
+        assert genir("search", "--retriever", retriever, *options, "--split", "test", "--out", run).code == 0
+        assert {line.split()[0] for line in run.read_text().splitlines()} == {"q1"}
+    outcome = genir("evaluate", "--data", data, run)
+    assert outcome.warnings == ("run 'run' ranks nothing for 1 of the 2 queries of 'test': they score 0",)

@@ -1,0 +1,97 @@
+"""The training stage's own decisions: what it learns from, how it measures itself, which model it builds."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from docids.table import DocIDTable
+from experiments.learning import ExamplesConfig, ModelConfig, ObjectiveConfig, build_model, make_examples
+from genir.errors import ConfigError, DataError
+from genir.models.code_decoder import CodeDecoderConfig
+from genir.models.seq2seq import Seq2SeqConfig, T5Shape
+from genir.records import Dataset, Document
+from tests.tiny_text_models import save_tiny_bert
+
+TABLE = DocIDTable("numeric", {"d1": (0,), "d2": (1,), "d3": (2,), "d4": (1,)}, vocab_size=10)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> ModelConfig:
+    encoder = str(save_tiny_bert(tmp_path_factory.mktemp("encoder"), 16))
+    return ModelConfig(
+        code_decoder=CodeDecoderConfig(encoder, heads=2, feedforward=16),
+        seq2seq=Seq2SeqConfig(tokenizer=encoder, t5=T5Shape(16, 32, 1, 2, 8)),
+        examples=ExamplesConfig(passages=2, passage_words=6),
+    )
+
+
+def test_examples_of_every_kind_with_their_weights(tiny_dataset: Dataset, config: ModelConfig) -> None:
+    examples, dev = make_examples(tiny_dataset, TABLE, config)
+    queries = [one for one in examples if one.kind == "query"]
+    assert [(one.text, one.target, one.weight) for one in queries] == [
+        ("What is the capital of Norway?", 0, 1.0),
+        ("日本的首都是哪里？", 1, 1.0),  # d4 stands under the identifier of d2
+    ]
+    passages = [one.text for one in examples if one.kind == "passage" and one.target == 0]
+    assert passages == ["Oslo. Oslo is the capital of", "Norway. It lies at the head"]
+    assert {one.target for one in examples if one.kind == "pseudo"} == {0, 1, 2}
+    assert {one.weight for one in examples if one.kind != "query"} == {0.5}
+    # a judgement of gain 0 stays a judgement, and only dev is measured
+    assert (dev.name, [query.query_id for query in dev.queries], dev.qrels.judgements) == (
+        "dev",
+        ["q2"],
+        {"q2": {"d2": 2, "d1": 0}},
+    )
+
+
+def test_a_weight_of_zero_leaves_a_kind_out(tiny_dataset: Dataset, config: ModelConfig) -> None:
+    chosen = replace(config, examples=replace(config.examples, passage_weight=0.0, pseudo_query_weight=0.0))
+    assert {one.kind for one in make_examples(tiny_dataset, TABLE, chosen)[0]} == {"query"}
+    nothing = replace(chosen, examples=replace(chosen.examples, queries=False))
+    with pytest.raises(DataError, match="tiny: nothing to learn from"):
+        make_examples(tiny_dataset, TABLE, nothing)
+
+
+def test_without_a_dev_split_pseudo_queries_are_held_out(tiny_dataset: Dataset, config: ModelConfig) -> None:
+    examples, dev = make_examples(replace(tiny_dataset, qrels={}), TABLE, config)
+    pseudo = {one.text for one in examples if one.kind == "pseudo"}
+    assert dev.name == "held-out pseudo-queries"
+    assert dev.queries
+    assert all(len(dev.qrels.relevant(query.query_id)) == 1 for query in dev.queries)
+    assert pseudo.isdisjoint(query.text for query in dev.queries)
+
+
+def test_at_most_so_many_dev_queries_are_searched(tiny_dataset: Dataset, config: ModelConfig) -> None:
+    many = replace(tiny_dataset, qrels={"dev": tiny_dataset.qrels["train"]})
+    assert len(make_examples(many, TABLE, replace(config, dev_queries=1))[1].queries) == 1
+
+
+def test_identifiers_of_several_lengths_get_an_end_token(config: ModelConfig) -> None:
+    one_length = build_model(config, TABLE)
+    assert (one_length.end_token, one_length.vocab_size) == (None, 10)
+    several = build_model(config, replace(TABLE, tokens={"d1": (1,), "d2": (1, 0)}))
+    assert (several.end_token, several.vocab_size, several.max_identifier) == (10, 11, 3)
+    seq2seq = replace(config, architecture="seq2seq", objective=ObjectiveConfig("cross_entropy"))
+    assert build_model(seq2seq, replace(TABLE, tokens={"d1": (1,), "d2": (1, 0)})).end_token == 10
+
+
+def test_a_text_longer_than_the_encoder_reads_is_refused_before_training(config: ModelConfig) -> None:
+    long = replace(config, code_decoder=replace(config.code_decoder, max_text_tokens=129))
+    with pytest.raises(ConfigError, match="max_text_tokens = 129, but the encoder reads 128 at most"):
+        build_model(long, TABLE)
+
+
+def test_the_configurations_in_the_package_are_valid() -> None:
+    folder = Path(__file__).resolve().parents[2] / "experiments" / "configs"
+    files = sorted(folder.glob("*.toml"))
+    assert files
+    for file in files:
+        assert ModelConfig.read(file).architecture == "code_decoder"
+
+
+def test_a_document_without_any_text_still_has_an_identifier(config: ModelConfig) -> None:
+    dataset = Dataset("blank", (Document("d1", ""), Document("d2", "Lima.")), {})
+    examples, dev = make_examples(dataset, replace(TABLE, tokens={"d1": (0,), "d2": (1,)}), config)
+    assert {one.target for one in examples} == {1}
+    assert len(dev.queries) == 1

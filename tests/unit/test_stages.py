@@ -1,0 +1,58 @@
+"""The rules that all stages keep: what may be written over, and what is reused."""
+
+from pathlib import Path
+
+import pytest
+
+from experiments.data_stage import build_docids, import_data
+from genir.errors import ArtefactError, DataError
+from genir.manifest import check_out
+
+NAMES = ("a.json", "weights")
+
+
+def test_a_new_an_empty_and_an_unfinished_folder_may_be_written(tmp_path: Path) -> None:
+    check_out(tmp_path / "new", NAMES)
+    check_out(tmp_path, NAMES)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "anything").touch()
+    (tmp_path / ".a.json.12.tmp").touch()
+    check_out(tmp_path, NAMES)
+    (tmp_path / "manifest.json").touch()
+    check_out(tmp_path, NAMES)
+
+
+def test_what_somebody_else_wrote_may_not(tmp_path: Path) -> None:
+    for name in ("thesis.doc", "b", "c", "d"):
+        (tmp_path / name).touch()
+    with pytest.raises(ArtefactError, match=r"already holds other things \(b, c, d\); give the name of a new folder"):
+        check_out(tmp_path, NAMES)
+    with pytest.raises(ArtefactError, match="is a file; give the name of a new folder"):
+        check_out(tmp_path / "b", NAMES)
+
+
+def test_identifiers_are_made_again_only_for_another_corpus_scheme_or_setting(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "docids"
+
+    def build(scheme: str = "numeric", *settings: str) -> str:
+        return str(build_docids(tiny_folder, out, scheme, settings, "no encoder", None)["facts"])
+
+    first = build()
+    made = (out / "manifest.json").stat().st_mtime_ns
+    assert build() == first
+    assert (out / "manifest.json").stat().st_mtime_ns == made
+    assert build("numeric", "zero_padded=true") == first.replace("'zero_padded': False", "'zero_padded': True")
+    assert (out / "manifest.json").stat().st_mtime_ns > made
+    corpus = tiny_folder / "corpus.jsonl"
+    corpus.write_text(corpus.read_text() + '{"_id": "d5", "text": "Rome."}\n')
+    assert "'documents': 5" in build()
+
+
+def test_an_import_never_goes_into_a_folder_that_holds_anything(tiny_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="exists already; give a new folder, or remove it first"):
+        import_data(str(tiny_folder), tiny_folder)
+    out = tmp_path / "empty"
+    out.mkdir()
+    assert import_data(str(tiny_folder), out)["facts"]["documents"] == 4
