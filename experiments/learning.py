@@ -86,7 +86,7 @@ class ExamplesConfig:
 class SearchConfig:
     """How to decode, in training's own evaluation and afterwards."""
 
-    num_beams: int = 50
+    num_beams: int = 100
     batch_size: int = 16
     length_penalty: float = 0.0
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from genir.errors import ConfigError, DataError
 from genir.protocols import Generator, Retriever
 from genir.records import Answer, Citation, Document, Query, ScoredDoc
-from rag.attribution import attribute
+from rag.attribution import attribute, lexical_support
 from rag.prompt import UNKNOWN
 from rag.reading import Reader, Reading, as_reader
 
@@ -84,19 +84,18 @@ def _answer(
 ) -> Answer:
     citations: tuple[Citation, ...] = ()
     support = 0.0
-    if not reading.abstained and passages:
+    if not reading.abstained and reading.passage is not None and reading.span is not None:
+        source, (start, end) = passages[reading.passage], reading.span
+        citations = (Citation(source.doc_id, start, end, source.text[start:end]),)
+        support = lexical_support(reading.text, f"{source.title} {citations[0].text}")
+    elif not reading.abstained and passages:
         # The passage that the reader names is searched first; another one is cited only where that one holds nothing.
         named = [passages[reading.passage]] if reading.passage is not None else passages
         best = attribute(reading.text, query.text, named)
         if best.citation is None:
             best = attribute(reading.text, query.text, passages)
         support = best.support
-        if reading.passage is not None and reading.span is not None:
-            start, end = reading.span
-            source = passages[reading.passage]
-            citations, support = (Citation(source.doc_id, start, end, source.text[start:end]),), 1.0
-        elif best.citation is not None:
-            citations = (best.citation,)
+        citations = () if best.citation is None else (best.citation,)
     return Answer(
         query.query_id, query.text, reading.text, citations, reading.abstained, support, retriever, generator, found
     )

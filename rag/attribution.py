@@ -29,6 +29,12 @@ def contains(text_words: Sequence[str], phrase: Sequence[str]) -> bool:
     return n > 0 and any(list(text_words[i : i + n]) == list(phrase) for i in range(len(text_words) - n + 1))
 
 
+def lexical_support(answer: str, source: str) -> float:
+    """The share of the answer's words that stand in `source`, 0..1; 0 for an answer without words."""
+    said, held = words(answer), set(words(source))
+    return sum(word in held for word in said) / len(said) if said else 0.0
+
+
 def attribute(answer: str, question: str, passages: Sequence[Document]) -> Attribution:
     """The sentence that supports `answer` best.
 
@@ -44,7 +50,7 @@ def attribute(answer: str, question: str, passages: Sequence[Document]) -> Attri
         for start, end in split_sentences(passage.text):
             sentence = words(passage.text[start:end])
             held = set(sentence)
-            support = sum(word in held for word in said) / len(said)
+            support = lexical_support(answer, passage.text[start:end])
             overlap = len(asked & (held | title)) / len(asked) if asked else 0.0
             key = (support, contains(sentence, said), overlap)
             if support > 0 and key > best_key:

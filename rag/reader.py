@@ -1,17 +1,17 @@
-"""A small LLaMA-2-architecture reader: one passage and a question in, a short answer or "I do not know" out.
+"""A small LLaMA-2-architecture reader: passages and a question in, a short answer or "I do not know" out.
 
-It reads every passage alone, so that one prompt is short and every retriever is read under the same rule: of the
-passages that it finds an answer in, the surest reading counts (mean log-probability of the answer's tokens), and
-when there is none it abstains. With no passage it answers closed-book, from its parameters, by the same code and
-threshold.
+Grounded, a selector first picks the sentence that answers, from all passages together (`rag.evidence`), and the reader
+abstains where none is likely to; the language model then copies the answer from that sentence and its title
+(`rag.copying`). So every answer has its source, and every retriever is read under the same rule. Closed-book, the same
+model answers from its parameters. Both abstain where the answer's tokens are less likely than `min_logprob`.
 
-It is a model for showing the mechanism of grounding on one kind of text, trained in minutes; it is no general
-reader. For that, give `GeneratorReader` any Hugging Face model.
+It is a model for showing the mechanism of grounding on one kind of text, trained in minutes; it is no general reader.
+For that, give `GeneratorReader` any Hugging Face model.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,10 @@ from genir.errors import ArtefactError, GenirError
 from genir.manifest import write_json
 from genir.protocols import SamplingParams
 from genir.records import Document
+from rag.copying import CopyConstraint
+from rag.evidence import Evidence, SentenceSelector
 from rag.generators.hf import HFGenerator, load_causal_lm
-from rag.prompt import UNKNOWN, PromptTemplate, build_prompt, is_unknown
+from rag.prompt import UNKNOWN, PromptTemplate, build_prompt
 from rag.reading import Reading
 
 READER_TEMPLATE = PromptTemplate(
@@ -32,10 +34,14 @@ SETTINGS_FILE = "reader.json"
 
 @dataclass(frozen=True, slots=True)
 class ReaderSettings:
-    """What travels with the weights: the longest prompt (tokens), the longest answer, and the threshold for abstaining."""
+    """What travels with the weights: lengths in tokens, and the thresholds for abstaining.
+
+    `min_evidence`: probability that a sentence answers; `min_logprob`: mean log-probability (nats) of an answer's tokens.
+    """
 
     max_prompt_tokens: int = 448
     max_new_tokens: int = 24
+    min_evidence: float = 0.5
     min_logprob: float = -1e9
     template: PromptTemplate = READER_TEMPLATE
 
@@ -46,46 +52,59 @@ class SmallReader:
     name = "reader"
 
     def __init__(
-        self, model: Any, tokenizer: Any, settings: ReaderSettings | None = None, batch_size: int = 64
+        self,
+        model: Any,
+        tokenizer: Any,
+        selector: SentenceSelector,
+        settings: ReaderSettings | None = None,
+        batch_size: int = 64,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
+        self.selector = selector
         self.settings = settings or ReaderSettings()
         self.generator = HFGenerator.of(model, tokenizer, label=self.name, batch_size=batch_size)
 
     def read(self, questions: Sequence[str], passages: Sequence[Sequence[Document]]) -> list[Reading]:
-        """The surest reading of every question; each of its passages is a prompt of its own, none gives a closed-book prompt."""
-        prompts, owners = [], []
+        """One reading a question; closed-book where it has no passages. A grounded one cites the sentence it copied from."""
+        readings = [Reading(self.settings.template.unknown, abstained=True) for _ in questions]
+        prompts, limits, rows = [], [], []
         for row, (question, found) in enumerate(zip(questions, passages, strict=True)):
-            for index, passage in enumerate(found or [None]):
-                prompts.append(self._prompt(question, passage))
-                owners.append((row, index if found else None))
+            evidence = self.selector.best(question, found) if found else None
+            if found and (evidence is None or evidence.probability < self.settings.min_evidence):
+                continue
+            told = "" if evidence is None else _told(found[evidence.passage], evidence)
+            prompts.append(self._prompt(question, told))
+            limits.append(CopyConstraint(told, question, self.tokenizer) if told else None)
+            rows.append((row, evidence))
         params = SamplingParams(max_new_tokens=self.settings.max_new_tokens)
-        best: list[Reading | None] = [None] * len(questions)
-        for (row, passage_index), generation in zip(owners, self.generator.generate(prompts, params), strict=True):
+        generations = self.generator.generate(prompts, params, limits) if prompts else []
+        for (row, evidence), generation in zip(rows, generations, strict=True):
             confidence = sum(generation.logprobs) / len(generation.logprobs)
             text = generation.text.strip()
-            unsure = is_unknown(text, self.settings.template) or confidence < self.settings.min_logprob
-            reading = (
-                Reading(self.settings.template.unknown, abstained=True, confidence=confidence)
-                if unsure
-                else Reading(text, confidence=confidence, passage=passage_index)
-            )
-            best[row] = _surer(best[row], reading)
-        return [reading for reading in best if reading is not None]
+            if not text or confidence < self.settings.min_logprob:
+                readings[row] = replace(readings[row], confidence=confidence)
+            elif evidence is None:
+                readings[row] = Reading(text, confidence=confidence)
+            else:
+                readings[row] = Reading(
+                    text, confidence=confidence, passage=evidence.passage, span=(evidence.start, evidence.end)
+                )
+        return readings
 
-    def _prompt(self, question: str, passage: Document | None) -> str:
-        budget = self.settings.max_prompt_tokens
-        return build_prompt(question, [passage] if passage else [], self.settings.template, budget, self._count)
+    def _prompt(self, question: str, told: str) -> str:
+        found = [Document("", told)] if told else []
+        return build_prompt(question, found, self.settings.template, self.settings.max_prompt_tokens, self._count)
 
     def _count(self, text: str) -> int:
         return len(self.tokenizer(text)["input_ids"])
 
     def save(self, folder: Path) -> None:
-        """config.json, model.safetensors, tokenizer.json and reader.json; any causal-LM loader reads the first three."""
+        """config.json, model.safetensors, tokenizer.json, the selector and reader.json; any causal-LM loader reads the first three."""
         folder.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        self.selector.save(folder)
         write_json(folder / SETTINGS_FILE, asdict(self.settings))
 
     @classmethod
@@ -103,13 +122,10 @@ class SmallReader:
                 f"{folder / SETTINGS_FILE}: not a reader's settings: {error}; train the reader again"
             ) from None
         tokenizer, model = load_causal_lm(str(folder))
-        return cls(model, tokenizer, settings)
+        return cls(model, tokenizer, SentenceSelector.load(folder), settings)
 
 
-def _surer(old: Reading | None, new: Reading) -> Reading:
-    """An answer rather than an abstention, then the higher confidence; the earlier passage wins a tie."""
-    if old is None or (old.abstained and not new.abstained):
-        return new
-    if new.abstained and not old.abstained:
-        return old
-    return new if new.confidence > old.confidence else old
+def _told(passage: Document, evidence: Evidence) -> str:
+    """The sentence behind its title: what a lesson in training looks like."""
+    sentence = passage.text[evidence.start : evidence.end]
+    return f"{passage.title}. {sentence}" if passage.title else sentence

@@ -79,11 +79,7 @@ def collate(rows: Sequence[Row], pad: int) -> Batch:
 
 @dataclass
 class LessonPlan:
-    """An endless stream of batches whose lessons grow with `progress` (0..1).
-
-    Passages of one or two sentences until `short_until` / 2, of up to four until `short_until`, whole ones after; questions without an answer
-    from `unknown_from` on, rising to a share of `unknown`.
-    """
+    """An endless stream of batches of lessons, a share `closed_book` of them without a passage."""
 
     inventor: Inventor
     encode: Callable[[str], list[int]]
@@ -93,13 +89,10 @@ class LessonPlan:
     turns: int = 6
     tokens_per_step: int = 2400
     closed_book: float = 0.1
-    short_until: float = 0.5
-    unknown: float = 0.3
-    unknown_from: float = 0.3
     weights: LossWeights = LossWeights()
     pool: int = 64  # lessons that are sorted by length together
 
-    def batches(self, progress: Callable[[], float], seed: int) -> Iterator[Batch]:
+    def batches(self, seed: int) -> Iterator[Batch]:
         """Batches without end; every article is visited once before any is visited twice."""
         rng = random.Random(seed)
         order: list[int] = []
@@ -107,20 +100,16 @@ class LessonPlan:
             if len(order) < self.pool:
                 order += rng.sample(range(len(self.inventor.articles)), len(self.inventor.articles))
             chosen, order = order[: self.pool], order[self.pool :]
-            lessons = [self._lesson(row, progress(), rng) for row in chosen]
+            lessons = [self._lesson(row, rng) for row in chosen]
             rows = [pack(lesson, self.encode, self.start, self.end, self.weights) for lesson in lessons]
             groups = list(self._groups(sorted(rows, key=lambda row: len(row.ids))))
             rng.shuffle(groups)
             for group in groups:
                 yield collate(group, self.pad)
 
-    def _lesson(self, article: int, progress: float, rng: random.Random) -> Lesson:
-        if rng.random() < self.closed_book:
-            return self.inventor.closed_book(article, self.turns)
-        half = self.short_until / 2
-        sentences = rng.randint(1, 2) if progress < half else rng.randint(1, 4) if progress < self.short_until else None
-        unknown = self.unknown * min(1.0, max(0.0, (progress - self.unknown_from) / 0.2))
-        return self.inventor.grounded(article, self.turns, sentences, unknown=unknown)
+    def _lesson(self, article: int, rng: random.Random) -> Lesson:
+        make = self.inventor.closed_book if rng.random() < self.closed_book else self.inventor.grounded
+        return make(article, self.turns)
 
     def _groups(self, rows: Sequence[Row]) -> Iterator[list[Row]]:
         group: list[Row] = []

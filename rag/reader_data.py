@@ -1,9 +1,8 @@
-"""Lessons for the small reader: a passage, and questions about it whose answers can only be copied from it.
+"""Lessons for the small reader: a sentence, and questions about it whose answers can only be copied from it.
 
 A reader that is trained on true articles learns them by heart and never learns to look. So most lessons are
-invented: the article keeps its wording, but its name and its values give way to made-up words and random digits, the
-same ones in the passage, the questions and the answers. Some questions lose their sentence or belong to another
-article: the right reply to those is `UNKNOWN`.
+invented: the sentence keeps its wording, but its name and its values give way to made-up words and random digits, the
+same ones in the sentence, the questions and the answers.
 
 Invariants: the answer of a grounded lesson stands in its passage literally; a lesson of one (article, random state)
 is always the same.
@@ -15,52 +14,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from genir.records import Document, Query
-from rag.prompt import UNKNOWN
 from rag.sentences import split_sentences
 
-_ONSETS = [
-    "b",
-    "c",
-    "d",
-    "f",
-    "g",
-    "h",
-    "j",
-    "k",
-    "l",
-    "m",
-    "n",
-    "p",
-    "r",
-    "s",
-    "t",
-    "v",
-    "w",
-    "z",
-    "br",
-    "ch",
-    "cl",
-    "dr",
-    "fr",
-    "gl",
-    "gr",
-    "kr",
-    "pl",
-    "pr",
-    "qu",
-    "sc",
-    "sh",
-    "sk",
-    "sl",
-    "sn",
-    "sp",
-    "st",
-    "str",
-    "th",
-    "tr",
-]
-_VOWELS = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "u", "ai", "au", "ea", "ee", "ie", "io", "ou", "y", "é", "ö"]
-_CODAS = ["", "", "", "n", "r", "s", "l", "m", "t", "d", "k", "x", "nd", "ng", "rt", "st", "ck", "ll", "us", "um"]
+_ONSETS = """
+b c d f g h j k l m n p r s t v w z br ch cl dr
+fr gl gr kr pl pr qu sc sh sk sl sn sp st str th tr
+""".split()
+_VOWELS = "a e i o u a e i o u ai au ea ee ie io ou y é ö".split()
+_CODAS = [*[""] * 3, *"n r s l m t d k x nd ng rt st ck ll us um".split()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +40,7 @@ class Article:
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """One passage (empty: closed-book) and the (question, answer) pairs that are asked of it."""
+    """One passage, which is a title and a sentence (empty: closed-book), and the (question, answer) pairs asked of it."""
 
     passage: str
     turns: tuple[tuple[str, str], ...]
@@ -96,7 +57,7 @@ def collect_articles(
     left_out = 0
     for query in queries:
         for doc_id in relevant.get(query.query_id, ()):
-            spelling = next((a for a in query.answers if _pattern([a]).search(documents[doc_id].text)), None)
+            spelling = next((a for a in query.answers if mentions(a, documents[doc_id].text)), None)
             if spelling is not None:
                 turns.setdefault(doc_id, []).append((query.text, spelling))
                 break
@@ -107,63 +68,36 @@ def collect_articles(
 
 
 class Inventor:
-    """Makes lessons out of articles with one random state; `kin` are articles whose questions read alike."""
+    """Makes lessons out of articles with one random state."""
 
     def __init__(self, articles: Sequence[Article], seed: int) -> None:
         self.articles = articles
         self.random = random.Random(seed)
-        by_pattern: dict[str, set[int]] = {}
-        for row, article in enumerate(articles):
-            for question, _ in article.questions:
-                by_pattern.setdefault(_skeleton(article, question), set()).add(row)
-        self.kin = [
-            sorted({other for q, _ in a.questions for other in by_pattern[_skeleton(a, q)]} - {row})
-            for row, a in enumerate(articles)
-        ]
 
-    def grounded(
-        self, row: int, turns: int, sentences: int | None = None, invented: float = 0.9, unknown: float = 0.3
-    ) -> Lesson:
-        """A passage of at most `sentences` sentences (all but at most one where None) with `turns` questions.
+    def grounded(self, row: int, turns: int, invented: float = 0.9) -> Lesson:
+        """A sentence of the article behind its title, with `turns` questions that it answers.
 
-        `invented`: share of names and of values that are made up. `unknown`: share of questions that the passage does not answer.
+        `invented`: share of names and of values that are made up.
         """
         article, rng = self.articles[row], self.random
         swaps: dict[str, str] = {}
-        if rng.random() < invented:
-            swaps[article.name] = self.phrase(article.name)
-        for value in dict.fromkeys(answer for _, answer in article.questions):
-            if value not in swaps and rng.random() < invented:
-                swaps[value] = self.phrase(value)
-        spans = split_sentences(article.text)
-        # Often one sentence fewer than there are, so that something true about the right entity goes unsaid.
-        room = max(1, len(spans) - rng.randint(0, 1))
-        kept = sorted(rng.sample(spans, min(room, sentences or room)))
-        text = " ".join(article.text[start:end] for start, end in kept)
-        here = [turn for turn in article.questions if _pattern([turn[1]]).search(text)]
-        gone = [turn for turn in article.questions if turn not in here]
-        asked = []
-        for _ in range(turns):
-            if here and rng.random() >= unknown:
-                question, answer = rng.choice(here)
-                asked.append((_swap(question, swaps), _swap(answer, swaps)))
-            elif gone and rng.random() < 0.5:
-                asked.append((_swap(rng.choice(gone)[0], swaps), UNKNOWN))
-            else:
-                asked.append((self._foreign(row), UNKNOWN))
-        return Lesson(_swap(f"{article.title}. {text}", swaps), tuple(asked))
+        for said in dict.fromkeys((article.name, *(answer for _, answer in article.questions))):
+            if rng.random() < invented:
+                swaps[said] = self.phrase(said)
+        answer = rng.choice(article.questions)[1]
+        sentences = [article.text[start:end] for start, end in split_sentences(article.text)]
+        sentence = rng.choice([text for text in sentences if mentions(answer, text)] or [article.text])
+        told = [turn for turn in article.questions if mentions(turn[1], sentence)]
+        asked = [rng.choice(told) for _ in range(turns)]
+        return Lesson(
+            _swap(f"{article.title}. {sentence}", swaps),
+            tuple((_swap(question, swaps), _swap(answer, swaps)) for question, answer in asked),
+        )
 
     def closed_book(self, row: int, turns: int) -> Lesson:
         """True questions with their true answers and no passage."""
         questions = self.articles[row].questions
         return Lesson("", tuple(self.random.sample(questions, min(turns, len(questions)))))
-
-    def _foreign(self, row: int) -> str:
-        """A question about somebody else: of an article of the same kind where there is one."""
-        rng = self.random
-        other = self.articles[rng.choice(self.kin[row] or range(len(self.articles)))]
-        question, _ = rng.choice(other.questions)
-        return _swap(question, {other.name: self.phrase(other.name)} if rng.random() < 0.7 else {})
 
     def phrase(self, like: str) -> str:
         """A made-up phrase of the same shape: digits for digits, words for words, capitals kept."""
@@ -191,6 +125,11 @@ class Inventor:
         return made.capitalize() if part[0].isupper() else made
 
 
+def mentions(value: str, text: str) -> bool:
+    """Whether `text` holds `value` as whole words, whatever the case."""
+    return _pattern([value]).search(text) is not None
+
+
 def _pattern(values: Iterable[str]) -> re.Pattern[str]:
     longest_first = sorted(values, key=len, reverse=True)
     return re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)", re.IGNORECASE)
@@ -213,5 +152,14 @@ def _swap(text: str, swaps: Mapping[str, str]) -> str:
     return _pattern(swaps).sub(put, text)
 
 
-def _skeleton(article: Article, question: str) -> str:
-    return _swap(question, {article.name: "\0"})
+def _answers(article: Article, text: str, question: str, answer: str) -> bool:
+    """Whether `text`, read behind the article's title, answers the question.
+
+    It must hold the answer; and where the question does not name the article, it must hold the value that it asks by.
+    """
+    if answer.lower() not in text.lower() or not _pattern([answer]).search(text):
+        return False
+    if article.name.lower() in question.lower():
+        return True
+    values = {value for _, value in article.questions if value != answer and _pattern([value]).search(question)}
+    return any(_pattern([value]).search(text) for value in values)

@@ -2,9 +2,8 @@
 
 Copying from the prompt rests on two attention heads in a row: one looks at the token before, the next one at
 whatever followed an earlier occurrence of the current token (induction heads: Olsson et al. 2022, arXiv:2209.11895).
-Gradient descent finds them late: in our trials a reader of this size had not found them after all the minutes it may
-take. So the start holds them already, in the spirit of mimetic initialisation (Trockman and Kolter 2023,
-arXiv:2305.09828); training is free to change every weight.
+Gradient descent finds them late, and this reader has minutes. So the start holds them already, in the spirit of mimetic
+initialisation (Trockman and Kolter 2023, arXiv:2305.09828); training is free to change every weight.
 
 How, for a residual stream of size D and heads of size H:
 - token embeddings are random, except for dimension 0, which is one constant for all tokens: a place to read from for

@@ -2,9 +2,8 @@
 same seed and machine.
 
 The tokenizer is a byte-level BPE trained on the articles and on invented names, digits apart, so that every text can
-be written and copied. "I do not know" is one token. The loss falls on answers (see `rag.reader_batches`); the output
-layer runs only where there is a loss. Known gap: results differ in the last bits between machines, as every float
-sum does.
+be written and copied. The loss falls on answers (see `rag.reader_batches`); the output layer runs only where there is
+a loss. Known gap: results differ in the last bits between machines, as every float sum does.
 """
 
 import math
@@ -17,7 +16,7 @@ from tqdm import tqdm
 
 from genir.devices import Precision, autocast, pick_device, seed_everything
 from genir.errors import DataError
-from rag.prompt import UNKNOWN
+from rag.evidence import SentenceSelector
 from rag.reader import READER_TEMPLATE, ReaderSettings, SmallReader
 from rag.reader_batches import Batch, LessonPlan
 from rag.reader_data import Article, Inventor
@@ -53,7 +52,7 @@ class ReaderConfig:
 
 def train_tokenizer(articles: Sequence[Article], inventor: Inventor, vocab_size: int) -> Any:
     """A `PreTrainedTokenizerFast` that puts <s> in front; texts are the articles, their questions, and invented ones."""
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
     from transformers import PreTrainedTokenizerFast
 
     tokenizer = Tokenizer(models.BPE())
@@ -71,7 +70,6 @@ def train_tokenizer(articles: Sequence[Article], inventor: Inventor, vocab_size:
     texts += [question for article in articles for question, _ in article.questions]
     texts += [inventor.grounded(i % len(articles), 1).passage for i in range(1000)]
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_tokens([AddedToken(UNKNOWN, lstrip=True, normalized=False)])
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", START)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -126,7 +124,6 @@ def train_reader(
     inventor = Inventor([article for article in articles if article.questions], config.seed)
     tokenizer = train_tokenizer(articles, inventor, config.vocab_size)
     model = new_model(config, len(tokenizer)).to(device).train()
-    done = 0
     plan = LessonPlan(
         inventor,
         lambda text: list(tokenizer(text, add_special_tokens=False)["input_ids"]),
@@ -136,7 +133,7 @@ def train_reader(
         tokens_per_step=config.tokens_per_step,
         closed_book=config.closed_book,
     )
-    batches = plan.batches(lambda: done / config.steps, config.seed)
+    batches = plan.batches(config.seed)
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     gains = [p for p in model.parameters() if p.ndim < 2]
     optimizer = torch.optim.AdamW(
@@ -158,7 +155,8 @@ def train_reader(
             if report is not None:
                 report(done, loss.item())
             bar.update()
-    return SmallReader(model.eval(), tokenizer, ReaderSettings(template=READER_TEMPLATE))
+    selector = SentenceSelector().fit(articles, config.seed)
+    return SmallReader(model.eval(), tokenizer, selector, ReaderSettings(template=READER_TEMPLATE))
 
 
 def answer_loss(model: Any, batch: Batch, device: torch.device) -> torch.Tensor:

@@ -84,7 +84,7 @@ class TfidfRetriever:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """The retriever that `save` wrote. Raises ArtefactError where the folder is no TF-IDF index."""
-        from scipy.sparse import csr_matrix  # type: ignore[import-untyped]
+        from scipy.sparse import csr_matrix
 
         settings, doc_ids = read_index_header(folder, "tfidf", TfidfSettings)
         words = cast(list[str], read_json(folder / VOCABULARY))

@@ -7,7 +7,7 @@ left, positions count from the first real token, and padding is masked: a batch 
 never shown in the text.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from inspect import signature
@@ -39,6 +39,9 @@ def _with_flash_attention(model: Any) -> Any:
     if half and model.device.type == "cuda" and find_spec("flash_attn") is not None:
         model.set_attn_implementation("flash_attention_2")
     return model
+
+
+Allowed = Callable[[Sequence[int]], Collection[int]]  # tokens written so far -> tokens that may follow
 
 
 @dataclass
@@ -92,9 +95,12 @@ class HFGenerator:
             self._loaded = tokenizer, _with_flash_attention(model.to(pick_device(self.device)))
         return self._loaded
 
-    def generate(self, prompts: Sequence[str], params: SamplingParams) -> list[Generation]:
+    def generate(
+        self, prompts: Sequence[str], params: SamplingParams, allowed: Sequence[Allowed | None] | None = None
+    ) -> list[Generation]:
         """One generation a prompt, in order; log-probabilities are the model's own (temperature 1, nothing cut off).
 
+        `allowed` names for every prompt the tokens that may follow what it has written; None for any.
         Raises GenirError for a prompt that leaves no room for an answer in the model's context.
         """
         encoded = [self._encode(prompt, params) for prompt in prompts]
@@ -103,7 +109,8 @@ class HFGenerator:
         for start in range(0, len(order), self.batch_size):
             chosen = order[start : start + self.batch_size]
             rows: list[_Row] = []
-            for rows in self._decode([encoded[i] for i in chosen], params):  # noqa: B007 - the last state is what counts
+            limits = None if allowed is None else [allowed[i] for i in chosen]
+            for rows in self._decode([encoded[i] for i in chosen], params, limits):  # noqa: B007 - the last state is what counts
                 pass
             done |= {
                 i: Generation(row.text, tuple(row.tokens), tuple(row.logprobs), row.finish_reason)
@@ -138,7 +145,12 @@ class HFGenerator:
         return ids
 
     @torch.inference_mode()
-    def _decode(self, prompts: Sequence[Sequence[int]], params: SamplingParams) -> Iterator[list[_Row]]:
+    def _decode(
+        self,
+        prompts: Sequence[Sequence[int]],
+        params: SamplingParams,
+        allowed: Sequence[Allowed | None] | None = None,
+    ) -> Iterator[list[_Row]]:
         """Prefill once, then one token a step for all rows; yields the rows after every step until all have finished."""
         tokenizer, model = self.load()
         device, longest = model.device, max(map(len, prompts))
@@ -155,7 +167,8 @@ class HFGenerator:
             out = model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=True, **extra)
             cache = out.past_key_values
             logits = out.logits[:, -1].float().cpu()
-            chosen = [_choose(logits[i], params, row.random) for i, row in enumerate(rows)]
+            limited = logits if allowed is None else _within(logits, rows, allowed)
+            chosen = [_choose(limited[i], params, row.random) for i, row in enumerate(rows)]
             logprobs = logits.log_softmax(-1)[torch.arange(len(rows)), torch.tensor(chosen)].tolist()
             for row, token, logprob in zip(rows, chosen, logprobs, strict=True):
                 if not row.finish_reason:
@@ -165,6 +178,16 @@ class HFGenerator:
                 break
             ids = torch.tensor(chosen, device=device).unsqueeze(1)
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
+
+
+def _within(logits: torch.Tensor, rows: Sequence[_Row], allowed: Sequence[Allowed | None]) -> torch.Tensor:
+    """Logits (B, V) with -inf at what a row may not write next; rows that have ended write anything, unseen."""
+    limited = logits.clone()
+    for i, (row, limit) in enumerate(zip(rows, allowed, strict=True)):
+        if limit is not None and not row.finish_reason:
+            keep = torch.tensor(sorted(limit(row.tokens)))
+            limited[i] = torch.full_like(logits[i], float("-inf")).index_copy(0, keep, logits[i, keep])
+    return limited
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> set[int]:

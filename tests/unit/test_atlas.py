@@ -177,10 +177,8 @@ def in_split(kind: str, split: str) -> str:
     for number in range(1000):
         name = f"{kind[0].upper()}{number}"
         doc_id = f"{kind}/{name.lower()}"
-        if share_of("held out", doc_id) < HELD_OUT:
-            found = "held out"
-        else:
-            found = "unseen" if share_of("unseen", doc_id) < UNSEEN else "seen"
+        unseen = "unseen" if share_of("unseen", doc_id) < UNSEEN else "seen"
+        found = "held out" if share_of("held out", doc_id) < HELD_OUT else unseen
         if found == split:
             return name
     raise AssertionError(f"no {split} name among a thousand")

@@ -98,7 +98,7 @@ def test_weights_cut_short_are_refused(encoder: Path, tmp_path: Path) -> None:
     make(encoder).save(tmp_path)
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
-    with pytest.raises(ArtefactError, match="model.safetensors: cannot be loaded"):
+    with pytest.raises(ArtefactError, match=r"model\.safetensors: cannot be loaded"):
         CodeDecoder.load(tmp_path, json.loads((tmp_path / "config.json").read_text()))
 
 

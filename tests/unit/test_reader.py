@@ -1,5 +1,3 @@
-import random
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +6,10 @@ import torch
 
 from genir.errors import ArtefactError, DataError
 from genir.records import Document, Query
-from rag.reader import SmallReader
+from rag.reader import ReaderSettings, SmallReader
 from rag.reader_batches import LossWeights, collate, pack
 from rag.reader_data import Article, Inventor, collect_articles
 from rag.reader_training import END, PAD, START, ReaderConfig, new_model, train_reader, train_tokenizer
-from rag.prompt import UNKNOWN
 
 NAMES = ["Helium", "Neon", "Argon", "Krypton", "Xenon", "Radon", "Iron", "Gold", "Tin", "Zinc"]
 ARTICLES = [
@@ -47,17 +44,12 @@ def test_articles_are_collected_with_the_spelling_of_the_text() -> None:
 
 def test_lessons_are_consistent() -> None:
     inventor = Inventor(ARTICLES, seed=0)
-    unknown = 0
     for step in range(200):
-        lesson = inventor.grounded(step % len(ARTICLES), turns=4, sentences=2)
+        lesson = inventor.grounded(step % len(ARTICLES), turns=4)
+        name, _, sentence = lesson.passage.partition(". ")
         for question, answer in lesson.turns:
-            if answer == UNKNOWN:
-                unknown += 1
-            else:
-                assert answer.lower() in lesson.passage.lower()
-                name = lesson.passage.split(". ")[0]
-                assert name.lower() in question.lower()
-    assert 100 < unknown < 400
+            assert answer.lower() in sentence.lower()
+            assert name.lower() in question.lower()
 
 
 def test_most_names_and_values_are_invented() -> None:
@@ -106,7 +98,7 @@ def test_turns_of_one_row_are_blind_to_each_other() -> None:
 def test_a_turn_is_the_prompt_that_the_reader_gets(reader: SmallReader) -> None:
     """What training packs token by token is what the template makes at reading time."""
     passage = Document("d", ARTICLES[0].text, title=ARTICLES[0].title)
-    prompt = reader._prompt(ARTICLES[0].questions[0][0], passage)
+    prompt = reader._prompt(ARTICLES[0].questions[0][0], f"{passage.title}. {passage.text}")
     tokenizer = reader.tokenizer
 
     def encode(text: str) -> list[int]:
@@ -124,14 +116,16 @@ def test_the_untrained_start_copies() -> None:
     with torch.inference_mode():
         logits = model(input_ids=torch.cat([once, once], 1)).logits[:, 40:-1]
     ranked = logits.topk(5).indices
-    assert (ranked == once[:, 1:, None]).any(-1).float().mean() > 0.5  # by chance: 0.005
+    assert (ranked == once[:, 1:, None]).any(-1).float().mean() > 0.25  # by chance: 0.005
 
 
 def test_training_repeats_with_its_seed_and_lowers_the_loss() -> None:
     losses: list[list[float]] = []
     for _ in range(2):
         seen: list[float] = []
-        train_reader(ARTICLES, ReaderConfig(**{**_as_dict(TINY), "steps": 12}), "", lambda _, loss: seen.append(loss))
+        train_reader(
+            ARTICLES, ReaderConfig(**{**_as_dict(TINY), "steps": 12}), "", lambda _, loss, seen=seen: seen.append(loss)
+        )
         losses.append(seen)
     assert losses[0] == losses[1]
     assert sum(losses[0][-4:]) < sum(losses[0][:4])
@@ -150,7 +144,7 @@ def test_faulty_folders_say_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"no reader\.json there: expected a folder that a reader was saved to"):
         SmallReader.load(tmp_path)
     (tmp_path / "reader.json").write_text('{"mood": 1}')
-    with pytest.raises(ArtefactError, match="not a reader's settings: .*unknown key 'mood'"):
+    with pytest.raises(ArtefactError, match=r"not a reader's settings: .*unknown key 'mood'"):
         SmallReader.load(tmp_path)
 
 
@@ -159,22 +153,33 @@ def test_nothing_to_learn_from_says_so() -> None:
         train_reader([Article("a", "text", ())], TINY, progress="")
 
 
-def test_the_surest_passage_answers_and_an_abstention_never_wins(reader: SmallReader, monkeypatch: Any) -> None:
-    from genir.protocols import Generation
+def test_it_reads_the_sentence_that_answers_and_cites_it(reader: SmallReader) -> None:
+    helium, neon = (Document(a.title, a.text, title=a.title) for a in ARTICLES[:2])
+    question = "When was neon found?"
+    [reading] = reader.read([question], [[helium, neon]])
+    assert reading.passage == 1
+    assert reading.span is not None
+    assert neon.text[slice(*reading.span)] == "It was found in 1713."
+    assert reading.text in f"{neon.title}. It was found in 1713."
 
-    replies = {"Good": (" He", -0.1), "Fair": (" Ne", -0.5), "Bad": (f" {UNKNOWN}", -0.01)}
 
-    def generate(prompts: Sequence[str], params: object) -> list[Generation]:
-        texts = [next(reply for name, reply in replies.items() if prompt.startswith(name)) for prompt in prompts]
-        return [Generation(text, (1,), (logprob,)) for text, logprob in texts]
+def test_it_abstains_where_no_sentence_is_likely_to_answer(reader: SmallReader) -> None:
+    surer = SmallReader(reader.model, reader.tokenizer, reader.selector, ReaderSettings(min_evidence=1.1))
+    question = "When was neon found?"
+    blank, certain = (
+        surer.read([question], [[Document("d", text, title="Neon")]])[0] for text in ("", ARTICLES[1].text)
+    )
+    assert blank.abstained
+    assert certain.abstained
+    assert certain.confidence == 0.0  # the language model was not even asked
+    assert surer.read([question], [[]])[0].confidence < 0  # closed-book there is no evidence to doubt
 
-    monkeypatch.setattr(reader.generator, "generate", generate)
-    documents = {name: Document(name, "Text.", title=name) for name in replies}
-    order = ["Bad", "Fair", "Good"]
-    random.Random(0).shuffle(order)
-    both, none = reader.read(["?", "?"], [[documents[name] for name in order], [documents["Bad"]]])
-    assert (both.text, both.passage) == ("He", order.index("Good"))
-    assert none.abstained
+
+def test_unlikely_answers_are_withheld(reader: SmallReader) -> None:
+    proud = SmallReader(reader.model, reader.tokenizer, reader.selector, ReaderSettings(min_logprob=0.1))
+    [reading] = proud.read(["When was neon found?"], [[]])
+    assert reading.abstained
+    assert reading.confidence < 0
 
 
 def _as_dict(config: ReaderConfig) -> dict[str, Any]:

@@ -185,7 +185,8 @@ def test_an_identifier_under_the_same_prefix_is_no_negative_of_it(encoder: Path)
     input_ids, mask = model.pad(model.tokenize(TEXTS[:1]))
     target, weight = torch.tensor([0]), torch.ones(1)
     losses = {
-        hard: RankingObjective(model, IDENTIFIERS, (1,), hard, 2.0).loss(input_ids, mask, target, weight) for hard in (0, 4)
+        hard: RankingObjective(model, IDENTIFIERS, (1,), hard, 2.0).loss(input_ids, mask, target, weight)
+        for hard in (0, 4)
     }
     logits = (model.encode(input_ids, mask).pooled @ model.codes.weight.T)[0]  # the untrained correction is zero
     firsts = -(2.0 * logits[torch.tensor([0, 1, 2, 3])]).log_softmax(0)[0]

@@ -1,0 +1,43 @@
+"""Answers that are copied: at every step only tokens that keep the answer a run of whole words of the evidence.
+
+The first word must not stand in the question, unless all of the evidence does: an answer seldom repeats what was asked.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+_WORD = re.compile(r"\w+")
+
+
+class CopyConstraint:
+    """Which tokens may follow what has been written; for tokenizers that put a space in front of a word's first token."""
+
+    def __init__(self, evidence: str, question: str, tokenizer: Any) -> None:
+        encoded = tokenizer(" " + evidence, add_special_tokens=False, return_offsets_mapping=True)
+        self.tokens: list[int] = encoded["input_ids"]
+        self.end: int = tokenizer.eos_token_id
+        asked = set(_WORD.findall(question.lower()))
+        text = " " + evidence
+        starts, self.closes, begun = [], [], -1
+        for index, (start, end) in enumerate(encoded["offset_mapping"]):
+            bare = start + (text[start:end].startswith(" "))
+            whole = bare > start or not text[start - 1 : start].isalnum()
+            # A letter of several bytes has several tokens of the same place: only the first one starts a word.
+            if whole and start != begun and text[bare : bare + 1].isalnum():
+                starts.append((index, _WORD.match(text, bare)))
+            begun = start
+            self.closes.append(not text[end : end + 1].isalnum())
+        fresh = [index for index, word in starts if word and word[0].lower() not in asked]
+        self.starts = fresh or [index for index, _ in starts] or list(range(len(self.tokens)))
+
+    def __call__(self, written: Sequence[int]) -> set[int]:
+        """The legal next tokens; the end only behind a whole word."""
+        if not written:
+            return {self.tokens[start] for start in self.starts}
+        n = len(written)
+        ends = [start + n for start in self.starts if self.tokens[start : start + n] == list(written)]
+        allowed = {self.tokens[end] for end in ends if end < len(self.tokens)}
+        if any(self.closes[end - 1] for end in ends) or not allowed:
+            allowed.add(self.end)
+        return allowed
