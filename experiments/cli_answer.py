@@ -5,12 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from experiments.cli_options import Beams, Cache, Data, Device, Encoder, Json, Model
+from experiments.cli_options import DEFAULT_ENCODER, Beams, Cache, Data, Device, Encoder, Json, Model
 
 if TYPE_CHECKING:
     from genir.records import Answer, Document
-
-DEFAULT_ENCODER = "all-MiniLM-L6-v2"  # genir.embedding's, named here because importing that imports torch
 
 
 def answer(

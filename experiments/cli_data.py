@@ -5,12 +5,10 @@ from typing import Annotated
 
 import typer
 
-from experiments.cli_options import Cache, Data, Encoder, Json
+from experiments.cli_options import DEFAULT_ENCODER, Cache, Data, Encoder, Json
 
 data_app = typer.Typer(help="Bring in a data set, and look at it.", no_args_is_help=True)
 docids_app = typer.Typer(help="Give every document an identifier, and look at them.", no_args_is_help=True)
-
-DEFAULT_ENCODER = "all-MiniLM-L6-v2"  # genir.embedding's, named here because importing that imports torch
 
 
 @data_app.command("import")

@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.cli_options import Beams, Cache, Data, Device, Encoder, Json, Model
-
-DEFAULT_ENCODER = "all-MiniLM-L6-v2"  # genir.embedding's, named here because importing that imports torch
+from experiments.cli_options import DEFAULT_ENCODER, Beams, Cache, Data, Device, Encoder, Json, Model
 
 
 def train(

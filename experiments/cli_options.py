@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+DEFAULT_ENCODER = "all-MiniLM-L6-v2"  # genir.embedding's; a test holds them equal, since importing that imports torch
+
 Data = Annotated[Path, typer.Option("--data", help="Data folder, made by `genir data import`.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 Cache = Annotated[

@@ -9,6 +9,7 @@ from typing import Any
 from docids.quality import diagnose
 from docids.table import CODEBOOKS, DOCIDS, SCHEME, DocIDTable
 from experiments.registry import make_scheme, parse_settings
+from genir.embedding import TextEncoder
 from genir.errors import DataError
 from genir.formats import dataset_sha256, load_dataset, write_dataset
 from genir.importers import import_source
@@ -49,7 +50,11 @@ def build_docids(
     corpus = load_dataset(data).corpus
     config = {"scheme": scheme, "settings": chosen, "encoder": encoder}
     inputs = {"corpus": sha256_of(data / "corpus.jsonl")}
-    if is_current(out, "docids", config, inputs):
+    embeds_with = getattr(made, "encoder", None)  # only schemes that embed documents have one
+    if isinstance(embeds_with, TextEncoder):
+        inputs["encoder"] = embeds_with.fingerprint()
+    seed = chosen.get("seed", 0)
+    if is_current(out, "docids", config, inputs, seed):
         return tell_reused(out, read_manifest(out, "docids", "genir docids build"))
     check_out(out, (DOCIDS, SCHEME, CODEBOOKS))
     table = made.assign(corpus)
@@ -58,7 +63,7 @@ def build_docids(
     table.save(out)
     figures = diagnose(table)
     _warn_of_idle_levels(figures)
-    return write_manifest(out, "docids", config, inputs, **figures)
+    return write_manifest(out, "docids", config, inputs, seed, **figures)
 
 
 def tell_reused(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:

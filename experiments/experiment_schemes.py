@@ -11,7 +11,7 @@ from typing import Any
 
 from experiments.data_stage import build_docids
 from experiments.learning import ModelConfig, train_model
-from experiments.report import write_report
+from experiments.report import REPORT, write_report
 from experiments.retrieval import build_retriever, search_split
 from experiments.scoring import compare_runs
 from genir.embedding import DEFAULT_ENCODER
@@ -59,6 +59,7 @@ def run(data: Path, out: Path, config: ModelConfig, work: Path, schemes: Sequenc
     write_json(out / "summary.json", summary)
     write_json(out / "metrics.json", scored | {"systems": about})
     write_json(out / "per_query.json", {run: values["RR@10"] for run, values in per_query.items()})
+    (out / REPORT).unlink(missing_ok=True)  # shows the manifest, hence written after it and none of its outputs
     write_manifest(out, "experiment schemes", asdict(config), inputs, config.training.seed, depth=DEPTH)
     write_report(out)
     return scored

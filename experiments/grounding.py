@@ -22,12 +22,15 @@ from retrievers.index_files import read_json
 
 RETRIEVERS = ("generative", "bm25", "dense")
 PASSAGES = 3
+UNANSWERABLE = 200  # questions that nothing in the corpus answers, asked of the real retrievers
 MEASURES = ("EM", "F1", "hallucination", "abstention")
 
 
-def ground(atlas: Atlas, data: Path, model: Path, out: Path) -> dict[str, Any]:
+def ground(
+    atlas: Atlas, data: Path, model: Path, out: Path, reader_config: ReaderConfig | None = None
+) -> dict[str, Any]:
     """Reader and table of arms, reused where they are current; returns what grounding.json holds."""
-    reader = _reader(atlas, data, out / "reader")
+    reader = _reader(atlas, data, out / "reader", reader_config or ReaderConfig())
     inputs = {
         "dataset": dataset_sha256(data),
         "model": sha256_of(model / MANIFEST),
@@ -47,15 +50,20 @@ def ground(atlas: Atlas, data: Path, model: Path, out: Path) -> dict[str, Any]:
         rows = compare_arms(arms, reader, questions, documents, PASSAGES)
         by_question = zip(*(arm.answers for arm in rows), strict=True)
         write_answers((answer for answers in by_question for answer in answers), out / "answers.jsonl")
-        table = [arm.row() for arm in rows]
+        unanswerable = atlas.unanswerable[:: max(1, len(atlas.unanswerable) // UNANSWERABLE)]
+        refusals = compare_arms(
+            {name: arms[name] for name in ("closed-book", *RETRIEVERS)}, reader, unanswerable, documents, PASSAGES
+        )
+        refused = {arm.name: arm.row()["abstention"] for arm in refusals}
+        table = [arm.row() | {"refusal": refused.get(arm.name)} for arm in rows]
         write_json(out / "grounding.json", {"reader": reader.name, "questions": len(questions), "rows": table})
         write_manifest(folder, "grounding", config, inputs)
     return cast(dict[str, Any], read_json(out / "grounding.json"))
 
 
-def _reader(atlas: Atlas, data: Path, folder: Path) -> SmallReader:
+def _reader(atlas: Atlas, data: Path, folder: Path, config: ReaderConfig) -> SmallReader:
     """The reader in `folder`, trained on the questions about seen entities unless it is current."""
-    config, inputs = ReaderConfig(), {"dataset": dataset_sha256(data)}
+    inputs = {"dataset": dataset_sha256(data)}
     if not is_current(folder, "reader", config, inputs, config.seed):
         dataset = atlas.dataset
         relevant = {query.query_id: dataset.qrels["train"].relevant(query.query_id) for query in atlas.reader_training}
@@ -68,14 +76,17 @@ def _reader(atlas: Atlas, data: Path, folder: Path) -> SmallReader:
     return SmallReader.load(folder)
 
 
-def grounding_table(grounding: Mapping[str, Any]) -> tuple[list[dict[str, str]], Sequence[str], str]:
+def grounding_table(grounding: Mapping[str, Any]) -> tuple[list[dict[str, Any]], Sequence[str], str]:
     """(rows, columns, title) for a person."""
     rows = []
     for row in grounding["rows"]:
         cells = {m: f"{row[m]:.3f} [{row[f'{m} low']:.3f}, {row[f'{m} high']:.3f}]" for m in MEASURES}
-        rows.append({"evidence": row["arm"], **cells})
-    title = f"Answers of one reader to {grounding['questions']} questions about entities it never saw in training"
-    return rows, ["evidence", *MEASURES], title
+        rows.append({"evidence": row["arm"], **cells, "refusal": row["refusal"]})
+    title = (
+        f"Answers of one reader to {grounding['questions']} questions about entities it never saw in training; "
+        "refusal: abstentions on questions that nothing in the corpus answers"
+    )
+    return rows, ["evidence", *MEASURES, "refusal"], title
 
 
 def side_by_side(answers: Sequence[Answer], titles: Mapping[str, str], questions: int = 2) -> list[str]:

