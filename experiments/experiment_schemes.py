@@ -25,8 +25,18 @@ MEASURES = ("Success@1", "R@10", "RR@10", "nDCG@10")
 DEPTH = 100
 
 
-def run(data: Path, out: Path, config: ModelConfig, work: Path, schemes: Sequence[str] = SCHEMES) -> dict[str, Any]:
-    """Make or reuse every row under `work`, and write summary.json, metrics.json, learning curves and a plot to `out`."""
+def run(
+    data: Path,
+    out: Path,
+    config: ModelConfig,
+    work: Path,
+    schemes: Sequence[str] = SCHEMES,
+    settings: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
+    """Make or reuse every row under `work`, and write summary.json, metrics.json, learning curves and a plot to `out`.
+
+    `settings` maps a scheme to its `name=value` settings; a scheme that it leaves out keeps its own.
+    """
     dataset = load_dataset(data)
     inputs = {"dataset": dataset_sha256(data)}
     runs: list[Path] = []
@@ -46,7 +56,9 @@ def run(data: Path, out: Path, config: ModelConfig, work: Path, schemes: Sequenc
     untrained = replace(config, training=replace(config.training, epochs=0))
     for scheme in schemes:
         docids = work / "docids" / scheme
-        diagnosis = build_docids(data, docids, scheme, [], DEFAULT_ENCODER, work / "cache")["facts"]
+        diagnosis = build_docids(
+            data, docids, scheme, (settings or {}).get(scheme, ()), DEFAULT_ENCODER, work / "cache"
+        )["facts"]
         variants = {scheme: config} | ({"residual-untrained": untrained} if scheme == "residual" else {})
         for name, variant in variants.items():
             model = work / "models" / name

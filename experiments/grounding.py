@@ -36,9 +36,11 @@ def ground(
         "model": sha256_of(model / MANIFEST),
         "reader": sha256_of(out / "reader" / MANIFEST),
     }
-    config = {"retrievers": RETRIEVERS, "passages": PASSAGES}
+    config = {"retrievers": RETRIEVERS, "passages": PASSAGES, "unanswerable": UNANSWERABLE}
     folder = out / "grounding"
-    if not is_current(folder, "grounding", config, inputs):
+    there = all((out / name).is_file() for name in ("grounding.json", "answers.jsonl"))
+    if not there or not is_current(folder, "grounding", config, inputs):
+        (folder / MANIFEST).unlink(missing_ok=True)  # from here on the folder is unfinished
         qrels = atlas.dataset.qrels["test"]
         arms: dict[str, Retriever | None] = {"closed-book": None}
         for name in RETRIEVERS:

@@ -25,7 +25,7 @@ from experiments.tables import show
 from genir.embedding import DEFAULT_ENCODER
 from genir.errors import ArtefactError, DataError
 from genir.formats import dataset_sha256, read_answers, read_run, write_dataset
-from genir.manifest import MANIFEST, is_current, read_manifest, sha256_of, write_json, write_manifest
+from genir.manifest import MANIFEST, is_current, sha256_of, write_json, write_manifest
 from genir.records import Dataset
 from rag.reader_training import ReaderConfig
 from retrievers.index_files import read_json
@@ -111,16 +111,18 @@ def _check_own(out: Path) -> None:
 
     The demo writes data first: without it, whatever else lies there is somebody's own.
     """
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file; give the name of a new folder")
     data = out / "data"
     found = "nothing"
     if data.exists():
         try:
-            config = read_manifest(data, "data", "genir demo")["config"]
+            config = read_json(data / MANIFEST)["config"]  # a file that was deleted since is made again
             if config == _DATA_CONFIG:
                 return
             source = config.get("source") if isinstance(config, Mapping) else config
             found = f"data of another source ({source})"
-        except (ArtefactError, KeyError):
+        except (ArtefactError, KeyError, TypeError):
             found = "something without a manifest of a data folder"
     there = [name for name in WRITTEN if (out / name).exists()]
     if there:

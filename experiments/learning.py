@@ -18,6 +18,7 @@ from docids.table import DocIDTable
 from experiments.data_stage import tell_reused
 from genir.config import from_mapping, load_toml
 from genir.devices import pick_device, seed_everything
+from genir.embedding import encoder_fingerprint
 from genir.errors import ArtefactError, ConfigError, DataError
 from genir.formats import CORPUS, QRELS, QUERIES, load_dataset
 from genir.manifest import (
@@ -122,7 +123,7 @@ def train_model(data: Path, docids: Path, config: ModelConfig, out: Path, resume
     """Run the stage unless `out` is current; returns its manifest. Raises ArtefactError for identifiers of another corpus."""
     dataset = load_dataset(data)
     made = read_manifest(docids, "docids", "genir docids build")
-    inputs = _inputs(dataset, data, docids)
+    inputs = _inputs(dataset, data, docids, config)
     check_same_corpus(made, inputs["corpus"], docids, data)
     if is_current(out, STAGE, config, inputs, config.training.seed):
         return tell_reused(out, read_manifest(out, STAGE, MADE_BY))
@@ -165,7 +166,7 @@ def train_model(data: Path, docids: Path, config: ModelConfig, out: Path, resume
     return manifest
 
 
-def _inputs(dataset: Dataset, data: Path, docids: Path) -> dict[str, str]:
+def _inputs(dataset: Dataset, data: Path, docids: Path, config: ModelConfig) -> dict[str, str]:
     """sha256 of everything that training reads; the test split's judgements are not among it."""
     files = [
         data / CORPUS,
@@ -173,7 +174,9 @@ def _inputs(dataset: Dataset, data: Path, docids: Path) -> dict[str, str]:
         *(data / QRELS / f"{split}.tsv" for split in dataset.qrels if split != "test"),
     ]
     read = {path.relative_to(data).with_suffix("").as_posix(): sha256_of(path) for path in files if path.is_file()}
-    return {**read, "docids": sha256_of(docids)}
+    seq2seq = config.seq2seq.source or config.seq2seq.tokenizer
+    pretrained = config.code_decoder.encoder if config.architecture == "code_decoder" else seq2seq
+    return {**read, "docids": sha256_of(docids), "pretrained": encoder_fingerprint(pretrained)}
 
 
 def _fingerprint(config: ModelConfig, inputs: Mapping[str, str]) -> str:

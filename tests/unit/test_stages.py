@@ -1,12 +1,18 @@
 """The rules that all stages keep: what may be written over, and what is reused."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from experiments.data_stage import build_docids, import_data
+from genir.embedding import encoder_fingerprint
 from genir.errors import ArtefactError, DataError
 from genir.manifest import check_out
+from genir.records import Dataset
+from tests.tiny_journey import Journey
+from tests.tiny_text_models import save_tiny_bert
 
 NAMES = ("a.json", "weights")
 
@@ -48,6 +54,49 @@ def test_identifiers_are_made_again_only_for_another_corpus_scheme_or_setting(
     corpus = tiny_folder / "corpus.jsonl"
     corpus.write_text(corpus.read_text() + '{"_id": "d5", "text": "Rome."}\n')
     assert "'documents': 5" in build()
+
+
+def test_identifiers_are_made_again_for_a_deleted_file_another_encoder_or_another_seed(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    out, encoder = tmp_path / "docids", save_tiny_bert(tmp_path / "encoder", 16)
+
+    def made(*settings: str) -> dict[str, Any]:
+        chosen = ("levels=2", "codes=2", *settings)
+        return build_docids(tiny_folder, out, "residual", chosen, str(encoder), tmp_path / "cache")
+
+    first = made()
+    assert (first["seed"], first["inputs"]["encoder"]) == (0, encoder_fingerprint(str(encoder)))
+    assert made() == first
+    (out / "docids.jsonl").unlink()
+    made()
+    assert (out / "docids.jsonl").is_file()
+    assert made("seed=3")["seed"] == 3
+    weights = encoder / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert made("seed=3")["inputs"]["encoder"] != first["inputs"]["encoder"]
+    assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_model_is_trained_again_for_another_encoder_or_a_deleted_file(tmp_path: Path, tiny_dataset: Dataset) -> None:
+    journey = Journey.begin(tmp_path, tiny_dataset)
+    journey.build()
+
+    def made() -> bytes:
+        assert journey.train().code == 0
+        return (journey.model / "manifest.json").read_bytes()
+
+    first = made()
+    assert made() == first
+    assert not {"checkpoint.safetensors", "best.safetensors"} & json.loads(first)["outputs"].keys()
+    (journey.model / "titles.json").unlink()
+    made()
+    assert (journey.model / "titles.json").is_file()
+    weights = journey.encoder / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    assert json.loads(made())["inputs"]["pretrained"] != json.loads(first)["inputs"]["pretrained"]
 
 
 def test_an_import_never_goes_into_a_folder_that_holds_anything(tiny_folder: Path, tmp_path: Path) -> None:
