@@ -9,9 +9,10 @@ import pytest
 
 import genir.embedding
 from experiments.atlas import Atlas, build_atlas
+from experiments.examples import ExamplesConfig
 from experiments.experiment_schemes import run as compare_schemes
 from experiments.journey import DEPTH, WRITTEN, run_demo
-from experiments.learning import ExamplesConfig, ModelConfig, ObjectiveConfig, SearchConfig
+from experiments.learning import ModelConfig, ObjectiveConfig, SearchConfig
 from genir.errors import DataError
 from genir.formats import read_answers, write_dataset
 from genir.manifest import MANIFEST, write_manifest

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from docids.table import DocIDTable
-from experiments.learning import ExamplesConfig, ModelConfig, ObjectiveConfig, build_model, make_examples
+from experiments.examples import ExamplesConfig, make_examples
+from experiments.learning import ModelConfig, ObjectiveConfig, build_model
 from genir.errors import ConfigError, DataError
 from genir.models.code_decoder import CodeDecoderConfig
 from genir.models.seq2seq import Seq2SeqConfig, T5Shape
@@ -27,7 +28,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> ModelConfig:
 
 
 def test_examples_of_every_kind_with_their_weights(tiny_dataset: Dataset, config: ModelConfig) -> None:
-    examples, dev = make_examples(tiny_dataset, TABLE, config)
+    examples, dev = make_examples(tiny_dataset, TABLE, config.examples, config.dev_queries)
     queries = [one for one in examples if one.kind == "query"]
     assert [(one.text, one.target, one.weight) for one in queries] == [
         ("What is the capital of Norway?", 0, 1.0),
@@ -47,14 +48,14 @@ def test_examples_of_every_kind_with_their_weights(tiny_dataset: Dataset, config
 
 def test_a_weight_of_zero_leaves_a_kind_out(tiny_dataset: Dataset, config: ModelConfig) -> None:
     chosen = replace(config, examples=replace(config.examples, passage_weight=0.0, pseudo_query_weight=0.0))
-    assert {one.kind for one in make_examples(tiny_dataset, TABLE, chosen)[0]} == {"query"}
+    assert {one.kind for one in make_examples(tiny_dataset, TABLE, chosen.examples, chosen.dev_queries)[0]} == {"query"}
     nothing = replace(chosen, examples=replace(chosen.examples, queries=False))
     with pytest.raises(DataError, match="tiny: nothing to learn from"):
-        make_examples(tiny_dataset, TABLE, nothing)
+        make_examples(tiny_dataset, TABLE, nothing.examples, nothing.dev_queries)
 
 
 def test_without_a_dev_split_pseudo_queries_are_held_out(tiny_dataset: Dataset, config: ModelConfig) -> None:
-    examples, dev = make_examples(replace(tiny_dataset, qrels={}), TABLE, config)
+    examples, dev = make_examples(replace(tiny_dataset, qrels={}), TABLE, config.examples, config.dev_queries)
     pseudo = {one.text for one in examples if one.kind == "pseudo"}
     assert dev.name == "held-out pseudo-queries"
     assert dev.queries
@@ -64,7 +65,7 @@ def test_without_a_dev_split_pseudo_queries_are_held_out(tiny_dataset: Dataset, 
 
 def test_at_most_so_many_dev_queries_are_searched(tiny_dataset: Dataset, config: ModelConfig) -> None:
     many = replace(tiny_dataset, qrels={"dev": tiny_dataset.qrels["train"]})
-    assert len(make_examples(many, TABLE, replace(config, dev_queries=1))[1].queries) == 1
+    assert len(make_examples(many, TABLE, config.examples, 1)[1].queries) == 1
 
 
 def test_identifiers_of_several_lengths_get_an_end_token(config: ModelConfig) -> None:
@@ -92,6 +93,8 @@ def test_the_configurations_in_the_package_are_valid() -> None:
 
 def test_a_document_without_any_text_still_has_an_identifier(config: ModelConfig) -> None:
     dataset = Dataset("blank", (Document("d1", ""), Document("d2", "Lima.")), {})
-    examples, dev = make_examples(dataset, replace(TABLE, tokens={"d1": (0,), "d2": (1,)}), config)
+    examples, dev = make_examples(
+        dataset, replace(TABLE, tokens={"d1": (0,), "d2": (1,)}), config.examples, config.dev_queries
+    )
     assert {one.target for one in examples} == {1}
     assert len(dev.queries) == 1
