@@ -24,12 +24,15 @@ from safetensors.numpy import load_file, save_file
 from genir.errors import ArtefactError, DataError
 from genir.manifest import write_atomically, write_json
 from genir.records import Document
+from genir.words import ENGLISH_STOPWORDS
 from rag.reader_data import Article, mentions
 from rag.sentences import split_sentences, words
 
 BUCKETS = 1 << 18  # of hashed word pairs
 _DENSE = 5  # features behind the pairs: shared words, and four answers to "are the rare words here?"
 _COMMON = 0.01  # a word of more than this share of the articles is common
+# Of a question's words those that tell nothing of what is asked; "who" and "when" do.
+_IDLE = ENGLISH_STOPWORDS - frozenset("what who whom whose when which where why how".split())
 _FILES = ("selector.safetensors", "selector.json")
 
 
@@ -110,8 +113,8 @@ class SentenceSelector:
 
     def _features(self, title: str, sentence: str, question: str) -> list[tuple[int, float]]:
         name, told, asked = set(words(title)), words(sentence), words(question)
-        spoken = [word for word in told if word not in name]
-        wanted = [word for word in asked if word not in name]
+        spoken = [word for word in told if word not in name and word not in ENGLISH_STOPWORDS]
+        wanted = [word for word in asked if word not in name and word not in _IDLE]
         pairs = [zlib.crc32(f"{q}\0{s}".encode()) % BUCKETS for q in wanted for s in spoken]
         features = [(pair, len(pairs) ** -0.5) for pair in pairs]
         features.append((BUCKETS, len(set(wanted) & set(spoken)) / 3))

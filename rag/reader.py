@@ -41,7 +41,9 @@ class ReaderSettings:
 
     max_prompt_tokens: int = 448
     max_new_tokens: int = 24
-    min_evidence: float = 0.5
+    min_evidence: float = (
+        0.3  # chosen on atlas' dev questions: 95 % answered, of which 98 % from a sentence that answers
+    )
     min_logprob: float = -1e9
     template: PromptTemplate = READER_TEMPLATE
 
