@@ -52,7 +52,7 @@ def ground(
         rows = compare_arms(arms, reader, questions, documents, PASSAGES)
         by_question = zip(*(arm.answers for arm in rows), strict=True)
         write_answers((answer for answers in by_question for answer in answers), out / "answers.jsonl")
-        unanswerable = atlas.unanswerable[:: max(1, len(atlas.unanswerable) // UNANSWERABLE)]
+        unanswerable = atlas.unanswerable[:: max(1, len(atlas.unanswerable) // UNANSWERABLE)][:UNANSWERABLE]
         refusals = compare_arms(
             {name: arms[name] for name in ("closed-book", *RETRIEVERS)}, reader, unanswerable, documents, PASSAGES
         )

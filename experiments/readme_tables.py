@@ -4,7 +4,6 @@ A table stands between `<!-- figures: begin NAME -->` and `<!-- figures: end NAM
 """
 
 import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,11 +37,11 @@ def fill(readme: str, results: Path) -> str:
         "decode": _decode(_read(results / "decode" / "decode.json")),
     }
     for name, table in tables.items():
-        pattern = rf"(<!-- figures: begin {name} -->\n).*?(<!-- figures: end {name} -->)"
-        readme, found = re.subn(
-            pattern, lambda match, table=table: match[1] + table + match[2], readme, flags=re.DOTALL
-        )
-        assert found == 1, f"README.md has no place for the table {name!r}"
+        begin, end = f"<!-- figures: begin {name} -->\n", f"<!-- figures: end {name} -->"
+        before, _, rest = readme.partition(begin)
+        _, found, after = rest.partition(end)
+        assert found, f"README.md has no place for the table {name!r}"
+        readme = before + begin + table + end + after
     return readme
 
 

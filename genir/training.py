@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -289,8 +289,7 @@ class _Loop:
                 _, index, key = name.split(".")
                 state.setdefault(int(index), {})[key] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-        with suppress(KeyError):
-            self.progress = Progress(**json.loads(metadata["progress"]))
+        self.progress = Progress(**json.loads(metadata["progress"]))
 
     def _plan(self) -> str:
         """What must not change between a checkpoint and its resumption; the time limit may."""

@@ -5,6 +5,7 @@ does not know all give an abstention with no citation, which still records the p
 (no retriever) an answer has no citation.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 from genir.errors import ConfigError, DataError
@@ -13,6 +14,8 @@ from genir.records import Answer, Citation, Document, Query, ScoredDoc
 from rag.attribution import attribute, lexical_support
 from rag.prompt import UNKNOWN
 from rag.reading import Reader, Reading, as_reader
+
+LONGEST_QUESTION = 64  # words that a reader gets
 
 
 def answer(
@@ -41,7 +44,7 @@ def answer(
     # A retriever that found nothing must not turn a grounded question into a closed-book one: those are not read at all.
     read = [i for i in range(len(queries)) if retriever is None or passages[i]]
     readings: dict[int, Reading] = dict(
-        zip(read, reads.read([queries[i].text for i in read], [passages[i] for i in read]), strict=True)
+        zip(read, reads.read(_shortened([queries[i].text for i in read]), [passages[i] for i in read]), strict=True)
     )
     nothing = Reading(UNKNOWN, abstained=True)
     return [
@@ -50,6 +53,17 @@ def answer(
         )
         for i, query in enumerate(queries)
     ]
+
+
+def _shortened(questions: Sequence[str]) -> list[str]:
+    """Questions of at most LONGEST_QUESTION words, so that every reader has room for evidence; a warning counts the cut ones."""
+    cut = [" ".join(question.split()[:LONGEST_QUESTION]) for question in questions]
+    longer = sum(len(question.split()) > LONGEST_QUESTION for question in questions)
+    if longer:
+        warnings.warn(
+            f"{longer} of {len(questions)} questions have more than {LONGEST_QUESTION} words and were cut", stacklevel=2
+        )
+    return cut
 
 
 def _as_queries(questions: str | Query | Sequence[str | Query]) -> list[Query]:

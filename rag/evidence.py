@@ -151,7 +151,7 @@ def _training_pairs(articles: Sequence[Article], rng: random.Random) -> tuple[li
         by_words.setdefault(key, []).append(i)
     for i, (article, _, question) in enumerate(telling):
         other, sentence, _ = telling[rng.choice(by_words[alike[i]] if rng.random() < 0.8 else range(len(telling)))]
-        if other.title != article.title:
+        if other is not article:
             rows.append((other.title, sentence, question))
             right.append(False)
     return rows, right

@@ -82,15 +82,15 @@ class Inventor:
         article, rng = self.articles[row], self.random
         swaps: dict[str, str] = {}
         for said in dict.fromkeys((article.name, *(answer for _, answer in article.questions))):
-            if rng.random() < invented:
+            if said and rng.random() < invented:
                 swaps[said] = self.phrase(said)
         answer = rng.choice(article.questions)[1]
         sentences = [article.text[start:end] for start, end in split_sentences(article.text)]
         sentence = rng.choice([text for text in sentences if mentions(answer, text)] or [article.text])
-        told = [turn for turn in article.questions if mentions(turn[1], sentence)]
-        asked = [rng.choice(told) for _ in range(turns)]
+        answered = [turn for turn in article.questions if mentions(turn[1], sentence)]
+        asked = [rng.choice(answered) for _ in range(turns)]
         return Lesson(
-            _swap(f"{article.title}. {sentence}", swaps),
+            _swap(told(article.title, sentence), swaps),
             tuple((_swap(question, swaps), _swap(answer, swaps)) for question, answer in asked),
         )
 
@@ -125,6 +125,11 @@ class Inventor:
         return made.capitalize() if part[0].isupper() else made
 
 
+def told(title: str, sentence: str) -> str:
+    """What the reader reads: a sentence behind its document's title, in training as later."""
+    return f"{title}. {sentence}" if title else sentence
+
+
 def mentions(value: str, text: str) -> bool:
     """Whether `text` holds `value` as whole words, whatever the case."""
     return _pattern([value]).search(text) is not None
@@ -150,16 +155,3 @@ def _swap(text: str, swaps: Mapping[str, str]) -> str:
         return new.lower() if match[0].islower() else new
 
     return _pattern(swaps).sub(put, text)
-
-
-def _answers(article: Article, text: str, question: str, answer: str) -> bool:
-    """Whether `text`, read behind the article's title, answers the question.
-
-    It must hold the answer; and where the question does not name the article, it must hold the value that it asks by.
-    """
-    if answer.lower() not in text.lower() or not _pattern([answer]).search(text):
-        return False
-    if article.name.lower() in question.lower():
-        return True
-    values = {value for _, value in article.questions if value != answer and _pattern([value]).search(question)}
-    return any(_pattern([value]).search(text) for value in values)

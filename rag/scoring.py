@@ -17,8 +17,6 @@ from genir.records import Answer, Document, Query
 from rag.attribution import contains
 from rag.sentences import words
 
-MEASURES = ("EM", "F1", "hallucination", "abstention", "coverage", "answer in context")
-
 
 def normalise(text: str) -> str:
     """SQuAD's normal form: lower case, no punctuation, no English article, single spaces; Unicode punctuation too."""

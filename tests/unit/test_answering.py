@@ -118,3 +118,10 @@ def test_the_table_has_a_row_an_arm() -> None:
     assert oracle.row()["EM low"] == 1.0
     with pytest.raises(ConfigError, match="at least one arm and one question, got 3 and 0"):
         compare_arms(arms, SymbolGenerator(), [], DOCUMENTS)
+
+
+def test_a_question_of_ten_thousand_words_is_cut_with_a_warning() -> None:
+    question = "What is the symbol of helium " + "really " * 10_000
+    with pytest.warns(UserWarning, match="1 of 1 questions have more than 64 words and were cut"):
+        [found] = answer(question, FixedRetriever("he"), ExtractiveGenerator(), DOCUMENTS)
+    assert found.citations[0].text == "The symbol of helium is He."

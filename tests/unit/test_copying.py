@@ -45,3 +45,28 @@ def test_evidence_that_only_repeats_the_question_may_be_copied(tokenizer: PreTra
     constraint = CopyConstraint("red blue", "Is it red or blue?", tokenizer)
     rng = random.Random(0)
     assert {write(constraint, rng, tokenizer) for _ in range(50)} == {"red", "blue", "red blue"}
+
+
+@pytest.mark.parametrize(
+    ("evidence", "question", "never"),
+    [
+        ("Norway has 5,500,000 people.", "How many?", {"5", "5,500", "500"}),
+        ("H. G. Wells wrote it.", "Who?", {"H", "G", "H. G"}),
+        ("The capital is 挪威.", "What is it?", {"挪"}),
+    ],
+)
+def test_numbers_initials_and_letters_of_several_bytes_are_not_cut(
+    tokenizer: PreTrainedTokenizerFast, evidence: str, question: str, never: set[str]
+) -> None:
+    constraint = CopyConstraint(evidence, question, tokenizer)
+    rng = random.Random(0)
+    written = {write(constraint, rng, tokenizer) for _ in range(200)}
+    assert not written & never
+    assert not any("\ufffd" in answer for answer in written)
+
+
+def test_idle_words_are_no_answers(tokenizer: PreTrainedTokenizerFast) -> None:
+    constraint = CopyConstraint("The word for it is cub.", "What?", tokenizer)
+    rng = random.Random(0)
+    first = {write(constraint, rng, tokenizer).split()[0].rstrip(".") for _ in range(100)}
+    assert first <= {"word", "cub"}
