@@ -21,7 +21,7 @@ from rich.table import Table
 from genir.beam_search import Hypothesis, beam_search
 from genir.constraints import PrefixTree
 from genir.devices import seed_everything
-from genir.manifest import machine, write_json
+from genir.manifest import machine, provenance, write_json
 from genir.models.seq2seq import Seq2SeqConfig, Seq2SeqModel, T5Shape
 
 Found = list[list[tuple[tuple[int, ...], float]]]  # per query: identifier tokens and score, best first
@@ -41,7 +41,7 @@ def run(
     shape: T5Shape = T5_SMALL,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Time both, print a table, write the figures to `out` as JSON where it is given, and return them.
+    """Time both, print a table, write the figures to `out` as JSON where it is given, a manifest beside it, and return them.
 
     `identical`: every query got the same identifiers in the same order, with scores equal within 1e-4 (order is not
     compared between identifiers whose scores are that close: sums in float32 differ in their last digits).
@@ -87,6 +87,7 @@ def run(
     _print(figures)
     if out is not None:
         write_json(out, figures)
+        write_json(out.with_suffix(".manifest.json"), provenance("bench decode", figures["settings"], {}, seed))
     return figures
 
 

@@ -21,5 +21,5 @@ def make_reader(name: str, device: str = "auto") -> Reader:
             f"--generator {name}: no such folder; give extractive, the folder of a reader or of a causal model, or a hub name"
         )
     if (Path(name) / SETTINGS_FILE).is_file():
-        return SmallReader.load(Path(name))
+        return SmallReader.load(Path(name), device)
     return as_reader(HFGenerator(name, device))

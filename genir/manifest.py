@@ -57,6 +57,20 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def provenance(stage: str, config: object, inputs: Mapping[str, str], seed: int = 0) -> dict[str, Any]:
+    """What made something: the part of a manifest that knows no folder, for figures that are a single file."""
+    return {
+        "stage": stage,
+        "config": _plain(config),
+        "inputs": dict(inputs),
+        "seed": seed,
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": _versions(),
+        "git_commit": _git_commit(),
+        "machine": machine(),
+    }
+
+
 def write_manifest(
     folder: Path, stage: str, config: object, inputs: Mapping[str, str], seed: int = 0, **facts: Any
 ) -> dict[str, Any]:
@@ -64,20 +78,8 @@ def write_manifest(
 
     `inputs` maps a name to the sha256 of what was read; `facts` are free (figures, times).
     """
-    manifest = {
-        "stage": stage,
-        "config": _plain(config),
-        "inputs": dict(inputs),
-        "seed": seed,
-        "facts": facts,
-        "outputs": {
-            name: file.stat().st_size for name, file in _visible_files(folder) if name not in (MANIFEST, *PASSING)
-        },
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": _versions(),
-        "git_commit": _git_commit(),
-        "machine": machine(),
-    }
+    outputs = {name: file.stat().st_size for name, file in _visible_files(folder) if name not in (MANIFEST, *PASSING)}
+    manifest = provenance(stage, config, inputs, seed) | {"facts": facts, "outputs": outputs}
     write_json(folder / MANIFEST, manifest)
     return manifest
 

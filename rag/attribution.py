@@ -1,7 +1,8 @@
 """Where an answer comes from: the sentence of the passages that holds it, as exact characters, with a score.
 
-The score is lexical support: the share of the answer's words that stand in the cited sentence. It says that the
-words are there, not that the sentence entails the answer; it is not faithfulness, and is never called so.
+The score is lexical support: the share of the answer's words that stand in the cited sentence (for readers that copy: or
+in its document's title). It says that the words are there, not that the sentence entails the answer; it is not
+faithfulness, and is never called so.
 """
 
 from collections.abc import Sequence

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from genir.config import from_mapping
+from genir.devices import pick_device
 from genir.errors import ArtefactError, GenirError
 from genir.manifest import write_json
 from genir.protocols import SamplingParams
@@ -107,7 +108,7 @@ class SmallReader:
         write_json(folder / SETTINGS_FILE, asdict(self.settings))
 
     @classmethod
-    def load(cls, folder: Path) -> "SmallReader":
+    def load(cls, folder: Path, device: str = "cpu") -> "SmallReader":
         """The reader of a folder. Raises ArtefactError where it is missing or not a reader's."""
         try:
             values = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
@@ -121,7 +122,7 @@ class SmallReader:
                 f"{folder / SETTINGS_FILE}: not a reader's settings: {error}; train the reader again"
             ) from None
         tokenizer, model = load_causal_lm(str(folder))
-        return cls(model, tokenizer, SentenceSelector.load(folder), settings)
+        return cls(model.to(pick_device(device)), tokenizer, SentenceSelector.load(folder), settings)
 
 
 def _source(passage: Document, evidence: Evidence) -> str:

@@ -232,3 +232,10 @@ def test_the_tables_of_packages_and_extras_are_those_of_the_project_file() -> No
     assert re.findall(r"^\| `([\w-]+)` \|", extras, re.M) == list(project["optional-dependencies"])
     assert f"version = {{{project['version']}}}" in README
     assert f"## [{project['version']}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def test_the_figures_are_those_of_the_results() -> None:
+    from experiments.readme_tables import fill
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert fill(text, ROOT / "results") == text, "run `python -m experiments.readme_tables`"
