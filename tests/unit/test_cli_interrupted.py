@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
-from experiments import examples
+from experiments import examples, learning
 from genir.records import Dataset
 from tests.tiny_journey import TRAINING, Journey, genir
 
