@@ -186,6 +186,6 @@ def _next_steps(out: Path, report: Path) -> str:
     return f"""
 The report: {report}
 Try next:
-  genir search --model {out / "model"} "Which river flows through Vienna?"
+  genir search --model {out / "model"} "Who wrote Don Quixote?"
   genir answer "What is the capital of Peru?" {answering}
   genir data import YOUR_FOLDER --out mydata      then docids build, train, search, evaluate: see genir --help"""
