@@ -13,8 +13,8 @@ from experiments.retrieval import build_retriever
 from genir.formats import dataset_sha256, write_answers
 from genir.manifest import MANIFEST, is_current, sha256_of, write_json, write_manifest
 from genir.protocols import Retriever
-from genir.records import Answer
-from rag.evaluation import OracleRetriever, RandomRetriever, compare_arms
+from genir.records import Answer, Query
+from rag.evaluation import Arm, OracleRetriever, RandomRetriever, compare_arms
 from rag.reader import SmallReader
 from rag.reader_data import collect_articles
 from rag.reader_training import ReaderConfig, train_reader
@@ -36,40 +36,52 @@ def ground(
         "model": sha256_of(model / MANIFEST),
         "reader": sha256_of(out / "reader" / MANIFEST),
     }
-    config = {"retrievers": RETRIEVERS, "passages": PASSAGES, "unanswerable": UNANSWERABLE, "closed-book": "seen too"}
+    config = {"retrievers": RETRIEVERS, "passages": PASSAGES, "unanswerable": UNANSWERABLE}
     folder = out / "grounding"
     there = all((out / name).is_file() for name in ("grounding.json", "answers.jsonl"))
     if not there or not is_current(folder, "grounding", config, inputs):
         (folder / MANIFEST).unlink(missing_ok=True)  # from here on the folder is unfinished
-        qrels = atlas.dataset.qrels["test"]
-        arms: dict[str, Retriever | None] = {"closed-book": None}
-        for name in RETRIEVERS:
-            arms[name] = build_retriever(name, atlas.dataset, data, model, cache=out / "cache").retriever
-        documents = atlas.dataset.documents()
-        arms["oracle"] = OracleRetriever(qrels)
-        arms["random"] = RandomRetriever(tuple(documents), qrels)
-        questions = atlas.select("test", "unseen")
-        rows = compare_arms(arms, reader, questions, documents, PASSAGES)
-        by_question = zip(*(arm.answers for arm in rows), strict=True)
-        write_answers((answer for answers in by_question for answer in answers), out / "answers.jsonl")
-        unanswerable = atlas.unanswerable[:: max(1, len(atlas.unanswerable) // UNANSWERABLE)][:UNANSWERABLE]
-        refusals = compare_arms(
-            {name: arms[name] for name in ("closed-book", *RETRIEVERS)}, reader, unanswerable, documents, PASSAGES
-        )
-        refused = {arm.name: arm.row()["abstention"] for arm in refusals}
-        table = [arm.row() | {"refusal": refused.get(arm.name)} for arm in rows]
-        seen = atlas.select("test", "seen")
-        seen = seen[:: max(1, len(seen) // len(questions))][: len(questions)]
-        [by_heart] = compare_arms({"closed-book": None}, reader, seen, documents, PASSAGES)
-        figures = {
-            "reader": reader.name,
-            "questions": len(questions),
-            "rows": table,
-            "closed_book_on_seen_entities": by_heart.row(),
+        retrievers = {
+            name: build_retriever(name, atlas.dataset, data, model, cache=out / "cache").retriever
+            for name in RETRIEVERS
         }
+        figures, answers = _compare(atlas, reader, retrievers)
+        write_answers(answers, out / "answers.jsonl")
         write_json(out / "grounding.json", figures)
         write_manifest(folder, "grounding", config, inputs)
     return cast(dict[str, Any], read_json(out / "grounding.json"))
+
+
+def _compare(
+    atlas: Atlas, reader: SmallReader, retrievers: Mapping[str, Retriever]
+) -> tuple[dict[str, Any], list[Answer]]:
+    """What grounding.json holds, and the answers behind its rows, question by question."""
+    documents, qrels = atlas.dataset.documents(), atlas.dataset.qrels["test"]
+    real: dict[str, Retriever | None] = {"closed-book": None, **retrievers}
+    ends: dict[str, Retriever | None] = {
+        "oracle": OracleRetriever(qrels),
+        "random": RandomRetriever(tuple(documents), qrels),
+    }
+
+    def arms(chosen: Mapping[str, Retriever | None], questions: Sequence[Query]) -> list[Arm]:
+        return compare_arms(chosen, reader, questions, documents, PASSAGES)
+
+    questions = atlas.select("test", "unseen")
+    rows = arms(real | ends, questions)
+    refused = {arm.name: arm.row()["abstention"] for arm in arms(real, _spread(atlas.unanswerable, UNANSWERABLE))}
+    [by_heart] = arms({"closed-book": None}, _spread(atlas.select("test", "seen"), len(questions)))
+    figures = {
+        "reader": reader.name,
+        "questions": len(questions),
+        "rows": [arm.row() | {"refusal": refused.get(arm.name)} for arm in rows],
+        "closed_book_on_seen_entities": by_heart.row(),
+    }
+    return figures, [one for answers in zip(*(arm.answers for arm in rows), strict=True) for one in answers]
+
+
+def _spread(questions: Sequence[Query], most: int) -> Sequence[Query]:
+    """At most so many questions, from all over the corpus."""
+    return questions[:: max(1, len(questions) // most)][:most]
 
 
 def _reader(atlas: Atlas, data: Path, folder: Path, config: ReaderConfig) -> SmallReader:

@@ -86,9 +86,8 @@ class RankingObjective:
             scores = _sum_of_tokens(by_token, table)
             losses = losses + F.cross_entropy(self.scale * scores, own[targets], reduction="none")
         if self.hard_negatives:
-            candidates = self._candidates(
-                scores.detach()[:, own], targets
-            )  # the last table is that of whole identifiers
+            whole_scores, whole = scores, own  # the last table is that of whole identifiers
+            candidates = self._candidates(whole_scores.detach()[:, whole], targets)
             token_scores = self.model.token_scores(text, self.identifiers[candidates]).float().cumsum(-1)
             for m, (_, own) in zip(self.prefixes, self.tables, strict=True):
                 groups = own[candidates]

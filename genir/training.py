@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -68,23 +68,6 @@ class Example:
     weight: float = 1.0
 
 
-class TrainableModel(Protocol):
-    """What the loop needs of a model, beside torch.nn.Module.
-
-    `pretrained` holds the beginnings of the names of the weights that were trained before.
-    """
-
-    pretrained: tuple[str, ...]
-
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text."""
-        ...
-
-    def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-        """input_ids and attention_mask."""
-        ...
-
-
 @dataclass
 class Progress:
     """Where training is; saved with every checkpoint."""
@@ -111,7 +94,10 @@ def train(
     resume: bool = False,
     made_of: str = "",
 ) -> Progress:
-    """Train `model` (a torch.nn.Module and a TrainableModel) in place and leave it with its best weights.
+    """Train `model` (a torch.nn.Module) in place and leave it with its best weights.
+
+    Of the model the loop wants `tokenize(texts)`, `pad(rows) -> (input_ids, attention_mask)`, and `pretrained`: the beginnings of the
+    names of the weights that were trained before, which learn at a rate of their own.
 
     `evaluate` returns the figure to be raised, on data that `examples` do not hold. With `resume`, goes on from the checkpoint in
     `folder`, if there is one and it was made with the same examples, settings and `made_of` (any fingerprint of the model and

@@ -145,3 +145,9 @@ class Journey:
         """`genir train`."""
         where = ("--data", self.data, "--docids", self.docids, "--out", out or self.model)
         return genir("train", *where, "--config", config or self.config(), *options)
+
+
+def run_file(path: Path, last: str = "") -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("q1 Q0 d1 1 2.0 run\n" + last)
+    return path
