@@ -6,6 +6,8 @@ OUT    ?= runs/demo
 
 # With another process on the cores, OpenMP threads that spin make everything 10 to 30 times slower.
 export OMP_WAIT_POLICY := PASSIVE
+# Large tensors in large pages: fresh small ones cost a search more than its work on them.
+export THP_MEM_ALLOC_ENABLE := 1
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM := false
 

@@ -1,15 +1,22 @@
 """Constrained decoding beside Hugging Face's: the same T5, the same identifiers, the same queries, in the same run.
 
 The network has T5-small's shape and random weights: only the time and the agreement of the results mean anything.
-Identifiers are four semantic codes (256 a level, drawn at random, distinct) and the end token, all in the T5's own
-vocabulary, so that both sides take the log-softmax over all 32,128 tokens and their scores can be compared. Hugging
-Face's `generate` gets its constraint the fast way: one dictionary look-up a beam. Both sides run in float32, alternate,
-and are repeated; medians are reported.
+Identifiers are four semantic codes (256 a level, drawn at random, distinct) and the end token, or a data set's titles in
+the text vocabulary, all written in the T5's own vocabulary, so that both sides do the same. Hugging Face's `generate`
+gets its constraint the fast way: one dictionary look-up a beam. All sides alternate and are repeated; medians are
+reported.
+
+Both ways to score are run on both sides: log-softmax over the whole vocabulary, and over the allowed tokens
+(`renormalize_logits` in Hugging Face). Ours is judged by the second, where it may leave out what is certain, against the
+faster of Hugging Face's two.
 """
 
+import copy
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,72 +25,83 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from genir.beam_search import Hypothesis, beam_search
+from experiments.decoding_baseline import Found, agree, generate, prefix_allowed_tokens_fn
+from experiments.decoding_cost import TimedConstraint, Unconstrained, matrix_product_rate, operations
+from genir.beam_search import beam_search
 from genir.constraints import PrefixTree
-from genir.devices import seed_everything
+from genir.devices import Precision, pick_device, seed_everything
+from genir.errors import ConfigError
 from genir.manifest import machine, provenance, write_json
 from genir.models.seq2seq import Seq2SeqConfig, Seq2SeqModel, T5Shape
-
-Found = list[list[tuple[tuple[int, ...], float]]]  # per query: identifier tokens and score, best first
+from genir.protocols import Constraint, Scoring
 
 LEVELS, CODES, FIRST_CODE = 4, 256, 1000
 T5_SMALL = T5Shape(d_model=512, d_ff=2048, num_layers=6, num_heads=8, d_kv=64)
-TEXT_VOCABULARY = 32_128
+T5_VOCABULARY = 32_128
+
+_PRECISIONS: tuple[tuple[Precision, str, torch.dtype], ...] = (
+    ("float32", "fp32", torch.float32),
+    ("bfloat16", "bf16", torch.bfloat16),
+)
+Search = Callable[[bool], Found]  # True: return the rankings too
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is searched for: identifiers with their end token, texts (B, T) with their mask, and free choice a step."""
+
+    identifiers: list[tuple[int, ...]]
+    input_ids: torch.Tensor
+    mask: torch.Tensor
+    vocabulary: int
+    end_token: int
+    free: list[torch.Tensor]
 
 
 def run(
     docs: int = 100_000,
-    batch: int = 16,
+    batch: int = 64,
     beams: int = 10,
     out: Path | None = None,
-    repeats: int = 7,
+    repeats: int = 5,
     query_tokens: int = 16,
     shape: T5Shape = T5_SMALL,
     seed: int = 0,
+    data: Path | None = None,
+    scheme: str = "semantic",
+    device: str = "auto",
 ) -> dict[str, Any]:
-    """Time both, print a table, write the figures to `out` as JSON where it is given, a manifest beside it, and return them.
+    """Time all sides, print a table, write the figures to `out` as JSON where it is given, a manifest beside it.
 
-    `identical`: every query got the same identifiers in the same order, with scores equal within 1e-4 (order is not
-    compared between identifiers whose scores are that close: sums in float32 differ in their last digits).
+    `scheme` "title" takes identifiers and queries from `data`. `identical`: every query got the same identifiers in the
+    same order, with scores equal within 1e-4, in both scorings (order is not compared between identifiers whose scores
+    are that close: sums in float32 differ in their last digits). Raises ConfigError for a scheme without its data.
     """
-    from transformers import __version__ as transformers_version
-
     seed_everything(seed)
-    network = _network(shape)
-    model = Seq2SeqModel(network, None, Seq2SeqConfig(), None, None)
-    identifiers = _identifiers(docs, network.config.eos_token_id, seed)
-    started = time.perf_counter()
-    tree = PrefixTree.build(identifiers)
-    build_seconds = time.perf_counter() - started
-    queries = torch.randint(2, TEXT_VOCABULARY, (batch, query_tokens))
-
-    theirs = _hugging_face(network, identifiers, queries, beams)
-    ours = _ours(model, tree, queries, beams)
-    (found_theirs, seconds_theirs), (found_ours, seconds_ours) = _alternate([theirs, ours], repeats)
-    figures: dict[str, Any] = {
-        "hf_qps": batch / statistics.median(seconds_theirs),
-        "ours_fp32_qps": batch / statistics.median(seconds_ours),
-        "speedup_fp32": statistics.median(seconds_theirs) / statistics.median(seconds_ours),
-        "identical": agree(found_theirs, found_ours),
-        "hf_seconds": seconds_theirs,
-        "ours_fp32_seconds": seconds_ours,
-        "settings": {
-            "docs": docs,
-            "batch": batch,
-            "beams": beams,
-            "repeats": repeats,
-            "query_tokens": query_tokens,
-            "identifier_tokens": LEVELS + 1,
-            "shape": vars(shape),
-            "vocabulary": TEXT_VOCABULARY,
-            "tree_build_seconds": build_seconds,
-            "tree_bytes": tree.nbytes,
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-            "transformers": transformers_version,
-            "machine": machine(),
-        },
+    if scheme not in ("semantic", "title") or (scheme == "title") != (data is not None):
+        raise ConfigError(f"scheme {scheme!r} with data {data}: expected semantic, or title with a data set's folder")
+    place = pick_device(device)
+    case = _titles(data, batch, query_tokens) if data is not None else _semantic(docs, batch, query_tokens, seed)
+    network = _network(shape, case).to(place)
+    ours = Ours(copy.deepcopy(network), case, beams)
+    tree = PrefixTree.build(case.identifiers).to(place)
+    timed = alternate(_searches(network, ours, case, tree), repeats)
+    figures = _figures(timed, len(case.input_ids))
+    figures |= _cost(ours, tree, figures)
+    figures["settings"] = {
+        "docs": len(case.identifiers),
+        "scheme": scheme,
+        "data": None if data is None else data.name,
+        "batch": len(case.input_ids),
+        "beams": beams,
+        "repeats": repeats,
+        "query_tokens": query_tokens,
+        "shape": vars(shape),
+        "vocabulary": case.vocabulary,
+        "device": str(place),
     }
+    versions = {"threads": torch.get_num_threads(), "torch": torch.__version__, "machine": machine()}
+    figures["settings"] |= versions
     _print(figures)
     if out is not None:
         write_json(out, figures)
@@ -91,123 +109,182 @@ def run(
     return figures
 
 
-def agree(theirs: Found, ours: Found, tolerance: float = 1e-4) -> bool:
-    """Whether two sets of rankings are the same, but for order (and the last place) among scores within `tolerance`."""
-    for row_theirs, row_ours in zip(theirs, ours, strict=True):
-        if len(row_theirs) != len(row_ours):
-            return False
-        scores = dict(row_theirs)
-        last = row_theirs[-1][1] if row_theirs else 0.0
-        for (_, score_theirs), (tokens, score_ours) in zip(row_theirs, row_ours, strict=True):
-            if abs(score_theirs - score_ours) > tolerance:
-                return False
-            if abs(scores.get(tokens, last) - score_ours) > tolerance:
-                return False
-    return True
+def alternate(searches: Mapping[str, Search], repeats: int) -> dict[str, tuple[Found, list[float]]]:
+    """Each search's rankings and its times in seconds; one round to warm up, then `repeats` rounds, in turns."""
+    found = {name: search(True) for name, search in searches.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in searches}
+    for _ in range(repeats):
+        for name, search in searches.items():
+            started = time.perf_counter()
+            search(False)
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: (found[name], seconds[name]) for name in searches}
 
 
-def prefix_allowed_tokens_fn(
-    identifiers: Sequence[Sequence[int]], pad_token: int
-) -> Callable[[int, torch.Tensor], list[int]]:
-    """The callback for `generate` of an encoder-decoder: every beginning's legal continuations, looked up at once."""
-    allowed: dict[tuple[int, ...], list[int]] = {}
-    for identifier in sorted(map(tuple, identifiers)):
-        for length, token in enumerate(identifier):
-            known = allowed.setdefault(identifier[:length], [])
-            if not known or known[-1] != token:
-                known.append(token)
-    finished = [pad_token]
-
-    def look_up(_: int, written: torch.Tensor) -> list[int]:
-        return allowed.get(tuple(written.tolist()[1:]), finished)
-
-    return look_up
+# --- cases --------------------------------------------------------------------------------------------------------------
 
 
-def _network(shape: T5Shape) -> Any:
+def _semantic(docs: int, batch: int, query_tokens: int, seed: int) -> Case:
+    end_token = 1
+    drawn = np.random.default_rng(seed).integers(0, CODES, (docs + docs // 50 + 16, LEVELS))
+    codes = np.unique(drawn, axis=0)[:docs] + np.arange(LEVELS) * CODES + FIRST_CODE
+    input_ids = torch.randint(2, T5_VOCABULARY, (batch, query_tokens))
+    free = [torch.arange(CODES) + FIRST_CODE + level * CODES for level in range(LEVELS)]
+    free.append(torch.tensor([end_token]))
+    identifiers = [(*row, end_token) for row in codes.tolist()]
+    return Case(identifiers, input_ids, torch.ones_like(input_ids), T5_VOCABULARY, end_token, free)
+
+
+def _titles(data: Path, batch: int, query_tokens: int) -> Case:
+    """Titles of a corpus and queries of its test split, in MiniLM's vocabulary."""
+    from transformers import AutoTokenizer
+
+    from docids.title import TitleScheme
+    from genir.embedding import DEFAULT_ENCODER, resolve_encoder
+    from genir.formats import load_dataset
+
+    dataset = load_dataset(data)
+    table = TitleScheme().assign(dataset.corpus)
+    tokenizer = AutoTokenizer.from_pretrained(resolve_encoder(DEFAULT_ENCODER))
+    end_token = int(tokenizer.sep_token_id)
+    identifiers = [(*tokens, end_token) for tokens in table.identifiers()]
+    texts = [query.text for query in dataset.split("test")[:batch]]
+    encoded = tokenizer(texts, truncation=True, max_length=query_tokens, padding=True, return_tensors="pt")
+    usual = int(statistics.median(map(len, identifiers))) - 1
+    free = [torch.arange(len(tokenizer))] * usual + [torch.tensor([end_token])]
+    return Case(identifiers, encoded.input_ids, encoded.attention_mask, len(tokenizer), end_token, free)
+
+
+def _network(shape: T5Shape, case: Case) -> Any:
     from transformers import T5Config, T5ForConditionalGeneration
 
-    config = T5Config(**vars(shape), vocab_size=TEXT_VOCABULARY, decoder_start_token_id=0)
+    config = T5Config(**vars(shape), vocab_size=case.vocabulary, decoder_start_token_id=0, eos_token_id=case.end_token)
     return T5ForConditionalGeneration(config).eval()
 
 
-def _identifiers(docs: int, end_token: int, seed: int) -> list[tuple[int, ...]]:
-    drawn = np.random.default_rng(seed).integers(0, CODES, (docs + docs // 50 + 16, LEVELS))
-    codes = np.unique(drawn, axis=0)[:docs] + np.arange(LEVELS) * CODES + FIRST_CODE
-    return [(*row, end_token) for row in codes.tolist()]
+# --- searches -----------------------------------------------------------------------------------------------------------
 
 
-def _hugging_face(
-    network: Any, identifiers: list[tuple[int, ...]], queries: torch.Tensor, beams: int
-) -> Callable[[bool], Found]:
-    callback = prefix_allowed_tokens_fn(identifiers, network.config.pad_token_id)
-    mask, end_token = torch.ones_like(queries), network.config.eos_token_id
+class Ours:
+    """Our search over one network, in both precisions."""
 
-    def search(compare: bool) -> Found:
-        network.set_attn_implementation("sdpa")
-        found = network.generate(
-            queries,
-            attention_mask=mask,
-            num_beams=beams,
-            num_return_sequences=beams,
-            length_penalty=0.0,
-            do_sample=False,
-            max_new_tokens=LEVELS + 2,
-            prefix_allowed_tokens_fn=callback,
-            return_dict_in_generate=compare,  # the scores are kept in the untimed round only
-            output_scores=compare,
-        )
-        if not compare:
-            return []
-        return hugging_face_rankings(found.sequences[:, 1:], found.sequences_scores, end_token, beams)
+    def __init__(self, network: Any, case: Case, beams: int) -> None:
+        self.input_ids, self.mask = case.input_ids.to(network.device), case.mask.to(network.device)
+        self.beams = beams
+        self.models = {}
+        for precision in ("float32", "bfloat16"):
+            self.models[precision] = Seq2SeqModel(network, None, Seq2SeqConfig(), None, None)
+            self.models[precision].precision = precision
 
-    return search
+    def __call__(self, constraint: Constraint, scoring: Scoring, precision: Precision) -> Found:
+        """The rankings of one search."""
+        next_token = self.models[precision].begin_tokens(self.input_ids, self.mask)
+        found = beam_search(next_token, constraint, len(self.input_ids), self.beams, scoring=scoring)
+        return [[(hypothesis.tokens, hypothesis.score) for hypothesis in row] for row in found]
 
 
-def hugging_face_rankings(sequences: torch.Tensor, scores: torch.Tensor, end_token: int, beams: int) -> Found:
-    """What `generate` returned (batch x beams rows, prompt cut off) as rankings, less its dead beams (about -1e9)."""
-    rows = []
-    for tokens, score in zip(sequences.tolist(), scores.tolist(), strict=True):
-        cut = tokens.index(end_token) + 1 if end_token in tokens else len(tokens)
-        rows.append((tuple(tokens[:cut]), score))
-    starts = range(0, len(rows), beams)
-    return [[(tokens, score) for tokens, score in rows[s : s + beams] if score > -1e8] for s in starts]
+def _searches(network: Any, ours: Ours, case: Case, tree: PrefixTree) -> dict[str, Search]:
+    """Every side of the comparison by name."""
+    callback = prefix_allowed_tokens_fn(case.identifiers, network.config.pad_token_id)
+    longest = max(map(len, case.identifiers))
+    rounded = copy.deepcopy(network).to(torch.bfloat16)
+
+    def theirs(network: Any, renormalise: bool, compare: bool) -> Found:
+        return generate(network, callback, ours.input_ids, ours.mask, ours.beams, longest, renormalise, compare)
+
+    free = Unconstrained([tokens.to(network.device) for tokens in case.free])
+    return {
+        "hf_vocabulary": partial(theirs, network, False),
+        "hf_allowed": partial(theirs, network, True),
+        "hf_allowed_bf16": partial(theirs, rounded, True),
+        "ours_vocabulary_fp32": lambda _: ours(tree, "vocabulary", "float32"),
+        "ours_vocabulary_bf16": lambda _: ours(tree, "vocabulary", "bfloat16"),
+        "ours_fp32": lambda _: ours(tree, "allowed", "float32"),
+        "ours_bf16": lambda _: ours(tree, "allowed", "bfloat16"),
+        "unconstrained": lambda _: ours(free, "allowed", "float32"),
+        "unconstrained_bf16": lambda _: ours(free, "allowed", "bfloat16"),
+    }
 
 
-def _ours(model: Seq2SeqModel, tree: PrefixTree, queries: torch.Tensor, beams: int) -> Callable[[bool], Found]:
-    from genir.models.shared_attention import share_cross_attention
-
-    mask = torch.ones_like(queries)
-
-    def search(compare: bool) -> Found:
-        share_cross_attention(model.network)
-        next_token = model.begin_tokens(queries, mask)
-        found = beam_search(next_token, tree, len(queries), beams, scoring="vocabulary")
-        return [_plain(row) for row in found]
-
-    return search
+# --- figures ------------------------------------------------------------------------------------------------------------
 
 
-def _plain(hypotheses: list[Hypothesis]) -> list[tuple[tuple[int, ...], float]]:
-    return [(hypothesis.tokens, hypothesis.score) for hypothesis in hypotheses]
+def _figures(timed: Mapping[str, tuple[Found, list[float]]], batch: int) -> dict[str, Any]:
+    found = {name: rows for name, (rows, _) in timed.items()}
+    figures: dict[str, Any] = {
+        f"{name}_qps": batch / statistics.median(seconds) for name, (_, seconds) in timed.items()
+    }
+    figures["hf_qps"] = max(figures["hf_vocabulary_qps"], figures["hf_allowed_qps"])
+    for precision in ("fp32", "bf16"):
+        figures[f"speedup_{precision}"] = figures[f"ours_{precision}_qps"] / figures["hf_qps"]
+        vocabulary = figures[f"ours_vocabulary_{precision}_qps"] / figures["hf_vocabulary_qps"]
+        figures[f"speedup_vocabulary_{precision}"] = vocabulary
+    figures["identical"] = agree(found["hf_allowed"], found["ours_fp32"])
+    figures["identical"] &= agree(found["hf_vocabulary"], found["ours_vocabulary_fp32"])
+    figures["bf16_same_identifiers"] = _overlap(found["ours_fp32"], found["ours_bf16"])
+    figures["hf_bf16_same_identifiers"] = _overlap(found["hf_allowed"], found["hf_allowed_bf16"])
+    figures["seconds"] = {name: seconds for name, (_, seconds) in timed.items()}
+    return figures
 
 
-def _alternate(searches: Sequence[Callable[[bool], Found]], repeats: int) -> list[tuple[Found, list[float]]]:
-    """Each search's rankings and its times in seconds; one round to warm up, then `repeats` rounds, in turns."""
-    found = [search(True) for search in searches]
-    seconds: list[list[float]] = [[] for _ in searches]
-    for _ in range(repeats):
-        for search, times in zip(searches, seconds, strict=True):
-            started = time.perf_counter()
-            search(False)
-            times.append(time.perf_counter() - started)
-    return list(zip(found, seconds, strict=True))
+def _overlap(reference: Found, found: Found) -> float:
+    """Share of the reference's identifiers that were found, too."""
+    both = sum(
+        len({tokens for tokens, _ in a} & {tokens for tokens, _ in b}) for a, b in zip(reference, found, strict=True)
+    )
+    return both / sum(map(len, reference))
 
 
-def _print(figures: dict[str, Any]) -> None:
+def _cost(ours: Ours, tree: PrefixTree, figures: Mapping[str, Any]) -> dict[str, float]:
+    """Where our time goes: the constraint's share of it, and the share of the processor's rate that the model reaches."""
+    batch, cost = len(ours.input_ids), {}
+    for precision, short, dtype in _PRECISIONS:
+        shares = []
+        for _ in range(3):
+            timed, started = TimedConstraint(tree), time.perf_counter()
+            ours(timed, "allowed", precision)
+            shares.append(timed.seconds / (time.perf_counter() - started))
+        cost["constraint_share" if short == "fp32" else "constraint_share_bf16"] = statistics.median(shares)
+        needed = operations(partial(ours, tree, "allowed", precision)) / batch
+        rate = matrix_product_rate(dtype, ours.input_ids.device)
+        cost[f"gflop_per_query_{short}"] = needed / 1e9
+        cost[f"peak_gflops_{short}"] = rate / 1e9
+        cost[f"share_of_peak_{short}"] = needed * figures[f"ours_{short}_qps"] / rate
+    return cost
+
+
+def _print(figures: Mapping[str, Any]) -> None:
     settings = figures["settings"]
-    title = f"{settings['docs']:,} identifiers, batch {settings['batch']}, {settings['beams']} beams, float32"
-    table = Table("decoder", "queries/s", "times Hugging Face's", title=title)
-    table.add_row("Hugging Face generate, prefix_allowed_tokens_fn", f"{figures['hf_qps']:.1f}", "1.00")
-    table.add_row("genir beam search", f"{figures['ours_fp32_qps']:.1f}", f"{figures['speedup_fp32']:.2f}")
-    Console().print(table, f"same results: {'yes' if figures['identical'] else 'NO'}")
+    title = (
+        f"{settings['docs']:,} identifiers ({settings['scheme']}), batch {settings['batch']}, {settings['beams']} beams"
+    )
+    table = Table("search", "log-softmax over", "precision", "queries/s", "times Hugging Face", title=title)
+    for name, label, scoring, precision in _ROWS:
+        base = figures["hf_vocabulary_qps" if scoring == "vocabulary" else "hf_qps"]
+        qps = figures[f"{name}_qps"]
+        table.add_row(label, scoring, precision, f"{qps:.1f}", f"{qps / base:.2f}")
+    console = Console()
+    console.print(table, f"same results as Hugging Face: {'yes' if figures['identical'] else 'NO'}")
+    for precision in ("fp32", "bf16"):
+        share, rate = figures[f"share_of_peak_{precision}"], figures[f"peak_gflops_{precision}"]
+        needed = figures[f"gflop_per_query_{precision}"]
+        console.print(
+            f"{precision}: {needed:.2f} Gflop a query, {share:.2f} of the {rate:.0f} Gflop/s of a large product"
+        )
+    console.print(f"share of our time in the constraint: {figures['constraint_share']:.3f}")
+    console.print(f"identifiers that bfloat16 finds, too: {figures['bf16_same_identifiers']:.3f}")
+
+
+_ROWS = (
+    ("hf_vocabulary", "Hugging Face", "vocabulary", "float32"),
+    ("hf_allowed", "Hugging Face", "allowed", "float32"),
+    ("hf_allowed_bf16", "Hugging Face", "allowed", "bfloat16"),
+    ("ours_vocabulary_fp32", "genir", "vocabulary", "float32"),
+    ("ours_vocabulary_bf16", "genir", "vocabulary", "bfloat16"),
+    ("ours_fp32", "genir", "allowed", "float32"),
+    ("ours_bf16", "genir", "allowed", "bfloat16"),
+    ("unconstrained", "genir, no constraint", "allowed", "float32"),
+    ("unconstrained_bf16", "genir, no constraint", "allowed", "bfloat16"),
+)

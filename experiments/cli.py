@@ -10,13 +10,15 @@ import sys
 import warnings
 from typing import Annotated
 
-# Read by OpenMP when torch is first imported: spinning threads cost 10 to 30 times where another process shares the cores.
+# Read by OpenMP, when torch is first imported: spinning threads cost 10 to 30 times where another process shares the cores.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Read by torch: large tensors in large pages. A search makes and frees many, and small pages cost more than the work on them.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import typer
 
-from experiments import cli_answer, cli_data, cli_journey, cli_model
+from experiments import cli_answer, cli_bench, cli_data, cli_journey, cli_llm, cli_model
 from genir import __version__
 from genir.errors import GenirError
 
@@ -39,11 +41,14 @@ app = typer.Typer(
 app.add_typer(cli_data.data_app, name="data")
 app.add_typer(cli_data.docids_app, name="docids")
 app.add_typer(cli_journey.experiment_app, name="experiment")
-app.add_typer(cli_journey.bench_app, name="bench")
+app.add_typer(cli_bench.bench_app, name="bench")
 app.command("train")(cli_model.train)
 app.command("search")(cli_model.search)
 app.command("evaluate")(cli_model.evaluate)
 app.command("answer")(cli_answer.answer)
+app.command("generate")(cli_llm.generate)
+app.command("plan")(cli_llm.plan)
+app.command("serve-llm")(cli_llm.serve_llm)
 app.command("demo")(cli_journey.demo)
 
 

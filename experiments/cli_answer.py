@@ -21,8 +21,8 @@ def answer(
         str,
         typer.Option(
             "--generator",
-            help="extractive (the best sentence), a reader folder (runs/demo/reader), or any Hugging Face causal language model "
-            "by name or folder.",
+            help="extractive (the best sentence), a reader folder (runs/demo/reader), any Hugging Face causal language model by name "
+            "or folder, or KIND:SOURCE: llama:FOLDER, vllm:NAME, openai:URL.",
         ),
     ] = "extractive",
     model: Model = None,
@@ -50,7 +50,8 @@ def answer(
     dataset = load_dataset(data)
     searcher = None
     if retriever != "none":
-        searcher = build_retriever(retriever, dataset, data, model, num_beams, encoder, cache, device).retriever
+        decoding = {} if num_beams is None else {"num_beams": num_beams}
+        searcher = build_retriever(retriever, dataset, data, model, decoding, encoder, cache, device).retriever
     documents = dataset.documents()
     [found] = answer_questions(question, searcher, reader, documents, k)
     if as_json:

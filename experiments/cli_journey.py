@@ -1,4 +1,4 @@
-"""`genir demo` and `genir bench ...`: whole experiments behind one command."""
+"""`genir demo` and `genir experiment ...`: whole experiments behind one command."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,6 @@ import typer
 from experiments.cli_options import Data, Json
 
 experiment_app = typer.Typer(help="Comparisons that make the figures under results/.", no_args_is_help=True)
-bench_app = typer.Typer(help="Measure one thing against another in the same run.", no_args_is_help=True)
 
 
 def demo(
@@ -24,22 +23,6 @@ def demo(
     from experiments.journey import run_demo
 
     run_demo(out, as_json)
-
-
-@bench_app.command("decode")
-def decode(
-    docs: Annotated[int, typer.Option("--docs", min=1, help="Identifiers in the tree.")] = 100_000,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Queries a batch.")] = 16,
-    beams: Annotated[int, typer.Option("--beams", min=1, help="Beams a query.")] = 10,
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Also write the figures to this file.", show_default="none"),
-    ] = None,
-) -> None:
-    """Constrained beam search beside Hugging Face's generate with prefix_allowed_tokens_fn: same model, same results, queries/s."""
-    from experiments.bench_decode import run
-
-    run(docs, batch, beams, json_file)
 
 
 @experiment_app.command("schemes")

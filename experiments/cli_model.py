@@ -5,7 +5,21 @@ from typing import Annotated
 
 import typer
 
-from experiments.cli_options import DEFAULT_ENCODER, Beams, Cache, Data, Device, Encoder, Json, Model
+from experiments.cli_options import (
+    DEFAULT_ENCODER,
+    Beams,
+    Cache,
+    Data,
+    Device,
+    Diversity,
+    Encoder,
+    Groups,
+    Json,
+    LengthPenalty,
+    Model,
+    Scoring,
+    Threshold,
+)
 
 
 def train(
@@ -58,6 +72,11 @@ def search(
         str, typer.Option("--retriever", help="generative, bm25, dense, hybrid or tfidf.")
     ] = "generative",
     num_beams: Beams = None,
+    scoring: Scoring = None,
+    length_penalty: LengthPenalty = None,
+    num_beam_groups: Groups = None,
+    diversity_penalty: Diversity = None,
+    threshold: Threshold = None,
     encoder: Encoder = DEFAULT_ENCODER,
     cache: Cache = None,
     device: Device = "auto",
@@ -77,6 +96,15 @@ def search(
     from genir.formats import load_dataset
     from genir.manifest import sha256_of
 
+    named = {
+        "num_beams": num_beams,
+        "scoring": scoring,
+        "length_penalty": length_penalty,
+        "num_beam_groups": num_beam_groups,
+        "diversity_penalty": diversity_penalty,
+        "threshold": threshold,
+    }
+    decoding = {name: value for name, value in named.items() if value is not None}
     if k < 1:
         raise ConfigError(f"-k {k}: expected at least 1 document a query")
     if (question is None) == (split is None):
@@ -89,7 +117,7 @@ def search(
         check_run_path(out)
     if question is not None and retriever == "generative" and model is not None and data is None:
         trained = TrainedModel.load(model, device)
-        run = search_one(trained.retriever(num_beams), question, k)
+        run = search_one(trained.retriever(decoding), question, k)
         rows = [
             {"rank": rank, "score": one.score, "doc_id": one.doc_id, "title": trained.titles.get(one.doc_id, ""),
              "docid_tokens": " ".join(map(str, trained.table.tokens_of(one.doc_id)))}
@@ -102,7 +130,7 @@ def search(
     dataset = load_dataset(data, [] if split is None else [split])
     if retriever == "hybrid":
         dataset = load_dataset(data)  # its weight is tuned on dev
-    built = build_retriever(retriever, dataset, data, model, num_beams, encoder, cache, device)
+    built = build_retriever(retriever, dataset, data, model, decoding, encoder, cache, device)
     if split is not None:
         assert out is not None
         inputs = {"corpus": sha256_of(data / "corpus.jsonl")}

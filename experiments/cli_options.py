@@ -23,3 +23,32 @@ Beams = Annotated[
     int | None, typer.Option("--num-beams", min=1, help="Beams of the constrained search.", show_default="as trained")
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Scoring = Annotated[
+    str | None,
+    typer.Option(
+        "--scoring",
+        help="What a token scores: vocabulary or allowed (log-softmax over all tokens, or over the legal ones), or logits.",
+        show_default="as trained",
+    ),
+]
+LengthPenalty = Annotated[
+    float | None,
+    typer.Option("--length-penalty", help="Scores are divided by length to this power.", show_default="as trained"),
+]
+Groups = Annotated[
+    int | None,
+    typer.Option("--num-beam-groups", min=1, help="Groups of diverse beam search.", show_default="as trained"),
+]
+Diversity = Annotated[
+    float | None,
+    typer.Option("--diversity-penalty", min=0, help="What groups pay for equal tokens.", show_default="as trained"),
+]
+Threshold = Annotated[
+    int | None,
+    typer.Option(
+        "--threshold",
+        min=0,
+        help="Stop a query when its best so many identifiers are certain.",
+        show_default="as trained",
+    ),
+]

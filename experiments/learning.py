@@ -32,12 +32,14 @@ from genir.manifest import (
     write_manifest,
 )
 from genir.measures import evaluate
+from genir.models.causal import CausalModel
+from genir.models.causal_config import CausalConfig
 from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig
 from genir.models.seq2seq import Seq2SeqConfig, Seq2SeqModel
 from genir.objectives import CrossEntropyObjective, Objective, RankingObjective
 from genir.records import Dataset
 from genir.training import BEST, CHECKPOINT, TrainingConfig, discard_checkpoint, train
-from retrievers.generative import GenerativeRetriever
+from retrievers.generative import GenerativeRetriever, GenerativeSettings
 
 STAGE = "model"
 MADE_BY = "genir train"
@@ -64,36 +66,36 @@ class ObjectiveConfig:
 
 
 @dataclass(frozen=True)
-class SearchConfig:
-    """How to decode, in training's own evaluation and afterwards."""
-
-    num_beams: int = 100
-    batch_size: int = 16
-    length_penalty: float = 0.0
-
-
-@dataclass(frozen=True)
 class ModelConfig:
     """Everything that `genir train --config FILE` may set. Unknown keys are refused."""
 
-    architecture: Literal["code_decoder", "seq2seq"] = "code_decoder"
+    architecture: Literal["code_decoder", "seq2seq", "causal"] = "code_decoder"
     code_decoder: CodeDecoderConfig = field(default_factory=CodeDecoderConfig)
     seq2seq: Seq2SeqConfig = field(default_factory=Seq2SeqConfig)
+    causal: CausalConfig = field(default_factory=CausalConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     examples: ExamplesConfig = field(default_factory=ExamplesConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    search: SearchConfig = field(default_factory=SearchConfig)
+    search: GenerativeSettings = field(default_factory=lambda: GenerativeSettings(num_beams=100))
     dev_queries: int = 500  # at most so many are searched at each evaluation
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.dev_queries < 1 or self.search.num_beams < 1 or self.search.batch_size < 1:
-            raise ConfigError("expected dev_queries, [search] num_beams and [search] batch_size of 1 or more")
+        if self.dev_queries < 1:
+            raise ConfigError(f"dev_queries is {self.dev_queries}: expected 1 or more")
 
     @classmethod
     def read(cls, path: Path | None) -> "ModelConfig":
         """The configuration in a TOML file, or the defaults."""
         return cls() if path is None else from_mapping(cls, load_toml(path), str(path))
+
+    @property
+    def pretrained(self) -> str:
+        """The encoder, network or tokenizer that the model starts from."""
+        if self.architecture == "code_decoder":
+            return self.code_decoder.encoder
+        network = self.seq2seq if self.architecture == "seq2seq" else self.causal
+        return network.source or network.tokenizer
 
 
 def train_model(data: Path, docids: Path, config: ModelConfig, out: Path, resume: bool = False) -> dict[str, Any]:
@@ -151,9 +153,7 @@ def _inputs(dataset: Dataset, data: Path, docids: Path, config: ModelConfig) -> 
         *(data / QRELS / f"{split}.tsv" for split in dataset.qrels if split != "test"),
     ]
     read = {path.relative_to(data).with_suffix("").as_posix(): sha256_of(path) for path in files if path.is_file()}
-    seq2seq = config.seq2seq.source or config.seq2seq.tokenizer
-    pretrained = config.code_decoder.encoder if config.architecture == "code_decoder" else seq2seq
-    return {**read, "docids": sha256_of(docids), "pretrained": encoder_fingerprint(pretrained)}
+    return {**read, "docids": sha256_of(docids), "pretrained": encoder_fingerprint(config.pretrained)}
 
 
 def _fingerprint(config: ModelConfig, inputs: Mapping[str, str]) -> str:
@@ -191,19 +191,22 @@ def build_model(config: ModelConfig, table: DocIDTable) -> Any:
     # Identifiers of one length end by themselves; of several lengths, one may be a prefix of another.
     end_token = None if len(lengths) == 1 else table.vocab_size
     vocab_size = table.vocab_size + (end_token is not None)
-    if config.architecture == "seq2seq":
+    if config.architecture != "code_decoder":
         if config.objective.kind == "ranking":
             raise ConfigError(
-                "objective 'ranking' is for code_decoder; give seq2seq [objective] kind = \"cross_entropy\""
+                f"objective 'ranking' is for code_decoder; give {config.architecture} [objective] kind = \"cross_entropy\""
             )
         own = table.tokenizer is None
-        written_in = config.seq2seq.source or config.seq2seq.tokenizer
-        if not own and table.tokenizer != written_in:
+        if not own and table.tokenizer != config.pretrained:
             raise ConfigError(
                 f"the identifiers are written in tokens of {table.tokenizer!r}, but the model reads and writes those of "
-                f"{written_in!r}: build them with `--set tokenizer={written_in}`"
+                f"{config.pretrained!r}: build them with `--set tokenizer={config.pretrained}`"
             )
-        model: Any = Seq2SeqModel.build(config.seq2seq, vocab_size if own else None, end_token if own else None)
+        vocabulary = (vocab_size, end_token) if own else (None, None)
+        if config.architecture == "seq2seq":
+            model: Any = Seq2SeqModel.build(config.seq2seq, *vocabulary)
+        else:
+            model = CausalModel.build(config.causal, *vocabulary)
     else:
         longest = max(lengths) + (end_token is not None)
         model = CodeDecoder(config.code_decoder, vocab_size, longest, end_token)
@@ -224,7 +227,7 @@ def make_objective(config: ModelConfig, model: Any, identifiers: Sequence[tuple[
 def _dev_figure(model: Any, table: DocIDTable, dev: DevSet, config: ModelConfig) -> Callable[[], float]:
     """A function that searches the dev queries with the model as it is and returns the mean of DEV_MEASURE."""
     search = replace(config.search, num_beams=min(config.search.num_beams, 50))
-    retriever = GenerativeRetriever(model, table, **asdict(search))
+    retriever = GenerativeRetriever(model, table, search)
 
     def figure() -> float:
         if not dev.queries:

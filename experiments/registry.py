@@ -8,10 +8,11 @@ from typing import Any, cast
 from genir.config import from_mapping
 from genir.embedding import TextEncoder
 from genir.errors import ConfigError, unknown_name
-from genir.protocols import DocIDScheme
+from genir.protocols import DocIDScheme, Generator
 
 SCHEMES = ("atomic", "numeric", "hierarchical", "residual", "random", "title")
 RETRIEVERS = ("generative", "bm25", "dense", "hybrid", "tfidf", "none")
+GENERATORS = ("hf", "llama", "openai", "vllm")
 
 
 def scheme_classes() -> dict[str, type[Any]]:
@@ -47,6 +48,32 @@ def make_scheme(name: str, settings: Mapping[str, Any], encoder: str, cache: Pat
     return cast(DocIDScheme, made)
 
 
+def make_generator(name: str, source: str, device: str = "auto", dtype: str = "auto") -> Generator:
+    """A generator by name over `source`: a model's folder or hub name, or for openai a base URL. Nothing is loaded yet.
+
+    Raises ConfigError for unknown names.
+    """
+    from genir.devices import pick_device
+
+    if name == "hf":
+        from rag.generators.hf import HFGenerator
+
+        return HFGenerator(source, device, dtype)
+    if name == "llama":
+        from rag.llama.engine import EngineOptions, LlamaEngine
+
+        return LlamaEngine(Path(source), EngineOptions(device=pick_device(device).type, dtype=dtype))
+    if name == "openai":
+        from rag.generators.openai import OpenAIGenerator
+
+        return OpenAIGenerator(source)
+    if name == "vllm":
+        from rag.generators.vllm import VLLMGenerator
+
+        return VLLMGenerator(source, dtype)
+    raise unknown_name("generator", name, GENERATORS)
+
+
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     """KEY=VALUE strings as TOML values; a bare word is a string. Raises ConfigError for anything without "="."""
     import tomllib
@@ -68,7 +95,8 @@ Loader = Callable[[Path, dict[str, Any]], Any]
 
 def model_loaders() -> dict[str, Loader]:
     """Architecture -> function that loads a saved model."""
+    from genir.models.causal import CausalModel
     from genir.models.code_decoder import CodeDecoder
     from genir.models.seq2seq import Seq2SeqModel
 
-    return {"code_decoder": CodeDecoder.load, "seq2seq": Seq2SeqModel.load}
+    return {"causal": CausalModel.load, "code_decoder": CodeDecoder.load, "seq2seq": Seq2SeqModel.load}

@@ -8,10 +8,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from docids.table import DocIDTable
-from experiments.learning import MADE_BY, STAGE, SearchConfig, check_same_corpus
+from experiments.learning import MADE_BY, STAGE, check_same_corpus
 from experiments.registry import RETRIEVERS, model_loaders
 from genir.config import from_mapping
-from genir.devices import Precision, pick_device
+from genir.devices import Precision, pick_device, runs_in_bfloat16
 from genir.embedding import DEFAULT_ENCODER, TextEncoder
 from genir.errors import ArtefactError, ConfigError, unknown_name
 from genir.formats import write_run
@@ -21,7 +21,7 @@ from genir.records import Dataset, Query, Run
 from retrievers.bm25 import BM25Retriever
 from retrievers.dense import DenseRetriever
 from retrievers.fusion import HybridRetriever, Tuned, tune
-from retrievers.generative import GenerativeRetriever
+from retrievers.generative import GenerativeRetriever, GenerativeSettings
 from retrievers.index_files import read_json
 from retrievers.tfidf import TfidfRetriever
 
@@ -35,7 +35,7 @@ class TrainedModel:
     model: Any
     table: DocIDTable
     titles: Mapping[str, str]
-    search: SearchConfig
+    search: GenerativeSettings
     manifest: Mapping[str, Any]
 
     @classmethod
@@ -51,7 +51,7 @@ class TrainedModel:
             )
         try:
             model = loaders[architecture](folder, saved).to(pick_device(device)).eval()
-            search = from_mapping(SearchConfig, manifest["config"]["search"], str(folder))
+            search = from_mapping(GenerativeSettings, manifest["config"]["search"], str(folder))
         except (KeyError, TypeError, AttributeError) as error:
             raise ArtefactError(
                 f"{folder / 'config.json'}: incomplete, or not of this version ({error!r}); train the model again"
@@ -59,10 +59,9 @@ class TrainedModel:
         model.precision = precision
         return cls(model, DocIDTable.load(folder / "docids"), read_json(folder / "titles.json"), search, manifest)
 
-    def retriever(self, num_beams: int | None = None) -> GenerativeRetriever:
-        """Constrained search with the settings it was trained with, or with another number of beams."""
-        search = self.search if num_beams is None else replace(self.search, num_beams=num_beams)
-        return GenerativeRetriever(self.model, self.table, **asdict(search))
+    def retriever(self, changed: Mapping[str, Any] | None = None) -> GenerativeRetriever:
+        """Constrained search with the settings it was trained with, less those that are `changed`."""
+        return GenerativeRetriever(self.model, self.table, replace(self.search, **(changed or {})))
 
 
 @dataclass(frozen=True)
@@ -81,12 +80,15 @@ def build_retriever(
     dataset: Dataset,
     data: Path,
     model: Path | None = None,
-    num_beams: int | None = None,
+    decoding: Mapping[str, Any] | None = None,
     encoder: str = DEFAULT_ENCODER,
     cache: Path | None = None,
     device: str = "auto",
 ) -> Built:
-    """Make the retriever `name` over a data set. Raises ConfigError for an unknown name or a missing model."""
+    """Make the retriever `name` over a data set. `decoding` changes settings of the generative retriever's search.
+
+    Raises ConfigError for an unknown name or a missing model.
+    """
     begun = time.monotonic()
     if name == "generative":
         if model is None:
@@ -95,11 +97,13 @@ def build_retriever(
             )
         trained = TrainedModel.load(model, device)
         check_same_corpus(trained.manifest, sha256_of(data / "corpus.jsonl"), model, data)
-        generative = trained.retriever(num_beams)
+        generative = trained.retriever(decoding)
         # The model is the index: what building cost is what training cost.
         seconds = float(trained.manifest["facts"]["seconds"])
         weights = _weight_bytes(trained.model)
-        return Built(generative, seconds, generative.constraint.nbytes, weights, asdict(generative.settings))
+        precision = "bfloat16" if runs_in_bfloat16(trained.model.device, trained.model.precision) else "float32"
+        settings = {**asdict(generative.settings), **asdict(generative.decoding), "precision": precision}
+        return Built(generative, seconds, generative.constraint.nbytes, weights, settings)
     if name in ("bm25", "tfidf"):
         lexical = (BM25Retriever() if name == "bm25" else TfidfRetriever()).build(dataset.corpus)
         seconds = time.monotonic() - begun

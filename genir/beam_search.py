@@ -3,96 +3,154 @@
 Hypotheses score the sum of their tokens' scores, divided by length ** length_penalty (length = tokens written).
 What is kept is what Hugging Face's generate keeps (transformers 5, GenerationMixin._beam_search,
 early_stopping=False): of all candidates of a query, those that end an identifier and rank within num_beams join its
-finished pool, of which the best num_beams stay; of those behind which an identifier goes on, the best num_beams run
-on. A candidate may do both.
+finished pool, of which the best stay; of those behind which an identifier goes on, the best num_beams run on. A
+candidate may do both.
+
+Under "allowed" scoring a beam whose rest is certain costs nothing more: each of its tokens is the only one allowed, so
+its log-probability is 0 whatever the model says, and the model is not asked. Such beams keep their place and are
+finished at their length, as if it had been.
 
 Invariants: beams that do not exist are never carried (a query has as many rows as it has live beams, a finished query
 has none), the rows of a query are ordered by token path, and among equal scores the lower token path comes first. Only
 where a full pool meets a later finisher of equal score does the earlier one stay, whatever its path.
 
-Known gap: with a positive length penalty the early stop is Hugging Face's, which judges running beams at their present
-length; a longer identifier might have overtaken. With a penalty of 0 the early stop loses nothing.
+Known gap: with a positive length penalty and without `threshold` the early stop is Hugging Face's, which judges running
+beams at their present length; a longer identifier might have overtaken. With a penalty of 0 it loses nothing.
 """
 
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
-from genir.errors import ConfigError, DataError, GenirError, unknown_name
+from genir.beam_selection import NOTHING, places_in, select, select_diverse
+from genir.errors import ConfigError, DataError, unknown_name
 from genir.protocols import Constraint, NextToken, Scoring
 
-_NOTHING = float("-inf")
 _CACHED = 1 << 18  # float32 numbers that a core's cache holds
 _SCORINGS = ("vocabulary", "allowed", "logits")
 
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """A whole identifier: its index in the constraint, its tokens, its score."""
+    """A whole identifier: its leaf in the constraint, its tokens, its score."""
 
     leaf: int
     tokens: tuple[int, ...]
     score: float
 
 
+@dataclass(frozen=True)
+class DecodingSettings:
+    """How to search; every one of them can change a ranking.
+
+    length_penalty   scores are divided by length ** length_penalty
+    max_length       identifiers of more tokens are not reached (None: any length)
+    num_return       whole identifiers kept a query (None: num_beams)
+    num_beam_groups  groups of beams that choose one after another (diverse beam search), by `diversity_penalty`
+    threshold        stop a query when its best `threshold` identifiers can no longer change: exact for these. None is
+                     Hugging Face's rule. It needs log-probabilities, and with a positive length penalty `max_length`.
+    """
+
+    num_beams: int
+    scoring: Scoring
+    length_penalty: float = 0.0
+    max_length: int | None = None
+    num_return: int | None = None
+    num_beam_groups: int = 1
+    diversity_penalty: float = 0.0
+    threshold: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_beams < 1:
+            raise ConfigError(f"num_beams must be at least 1, got {self.num_beams}")
+        if self.scoring not in _SCORINGS:
+            raise unknown_name("scoring", self.scoring, _SCORINGS)
+        if self.num_beam_groups < 1 or self.num_beams % self.num_beam_groups:
+            raise ConfigError(
+                f"num_beam_groups is {self.num_beam_groups}: expected a divisor of num_beams, which is {self.num_beams}"
+            )
+        if self.diversity_penalty < 0:
+            raise ConfigError(f"diversity_penalty is {self.diversity_penalty}: expected 0 or more")
+        if self.pool < 1:
+            raise ConfigError(f"num_return is {self.num_return}: expected at least 1")
+        if self.threshold is not None and not 1 <= self.threshold <= self.pool:
+            raise ConfigError(f"threshold is {self.threshold}: expected 1 to {self.pool}, the identifiers returned")
+        if self.threshold is not None and self.scoring == "logits":
+            raise ConfigError(
+                "threshold needs log-probabilities: sums of logits may still rise, so no beam is ever out"
+            )
+
+    @property
+    def pool(self) -> int:
+        """Whole identifiers kept a query."""
+        return self.num_beams if self.num_return is None else self.num_return
+
+
 @dataclass(slots=True)
 class _Beams:
     """The live beams, N rows, those of one query adjacent and in the order of their token paths."""
 
-    query: torch.Tensor  # (N,) place in the batch, ascending
-    nodes: torch.Tensor  # (N,)
-    scores: torch.Tensor  # (N,) float32, sums
-    paths: torch.Tensor  # (N, length)
+    query: Tensor  # (N,) place in the batch, ascending; with groups: query * groups + group
+    nodes: Tensor  # (N,)
+    scores: Tensor  # (N,) float32, sums
+    paths: Tensor  # (N, length)
+    rows: Tensor  # (N,) the beam's parent's row in the model's last call, -1 where the model is no longer asked
 
-    def keep(self, rows: torch.Tensor) -> "_Beams":
+    def keep(self, rows: Tensor) -> "_Beams":
         """The beams of a mask (N,)."""
-        return _Beams(self.query[rows], self.nodes[rows], self.scores[rows], self.paths[rows])
+        return _Beams(self.query[rows], self.nodes[rows], self.scores[rows], self.paths[rows], self.rows[rows])
 
 
 @dataclass(slots=True)
 class _Finished:
-    """The best num_beams whole identifiers of every query of the batch, best first; `event` -1 marks an empty place."""
+    """The best whole identifiers of every query of the batch, best first; `event` -1 marks an empty place."""
 
-    scores: torch.Tensor  # (B, K)
-    event: torch.Tensor  # (B, K), a position in the concatenated leaves
-    leaves: list[torch.Tensor] = field(default_factory=list)  # one entry a step
-    paths: list[torch.Tensor] = field(default_factory=list)
+    scores: Tensor  # (B, P)
+    event: Tensor  # (B, P), a position in the concatenated leaves
+    leaves: list[Tensor] = field(default_factory=list)  # one entry a step
+    paths: list[Tensor] = field(default_factory=list)
     count: int = 0
 
     @classmethod
-    def empty(cls, batch_size: int, num_beams: int, device: torch.device) -> "_Finished":
+    def empty(cls, batch_size: int, pool: int, device: torch.device) -> "_Finished":
         """No identifier yet."""
-        scores = torch.full((batch_size, num_beams), _NOTHING, device=device)
+        scores = torch.full((batch_size, pool), NOTHING, device=device)
         return cls(scores, torch.full_like(scores, -1, dtype=torch.int64))
 
-    def add(self, beams: _Beams, leaves: torch.Tensor, norm: float) -> None:
-        """Offer beams that end identifiers `leaves` (E,), at most num_beams a query."""
+    def add(self, beams: _Beams, leaves: Tensor, norm: float) -> None:
+        """Offer beams that end identifiers `leaves` (E,)."""
         if not len(leaves):
             return
-        scores, event = torch.full_like(self.scores, _NOTHING), torch.full_like(self.event, -1)
-        places = _places(beams.query)
+        places = places_in(beams.query)
+        scores = self.scores.new_full((len(self.scores), int(places.max()) + 1), NOTHING)
+        event = torch.full_like(scores, -1, dtype=torch.int64)
         scores[beams.query, places] = beams.scores / norm
         event[beams.query, places] = torch.arange(self.count, self.count + len(leaves), device=leaves.device)
         merged, order = torch.cat([self.scores, scores], 1).sort(stable=True, dim=1, descending=True)
-        num_beams = scores.shape[1]
-        self.scores = merged[:, :num_beams]
-        self.event = torch.cat([self.event, event], 1).gather(1, order[:, :num_beams])
+        pool = self.scores.shape[1]
+        self.scores = merged[:, :pool]
+        self.event = torch.cat([self.event, event], 1).gather(1, order[:, :pool])
         self.leaves.append(leaves)
         self.paths.append(beams.paths)
         self.count += len(leaves)
 
-    def hypotheses(self) -> list[list[Hypothesis]]:
-        """Per query, best first, ties by token path."""
+    def hypotheses(self, groups: int) -> list[list[Hypothesis]]:
+        """Per query, best first, ties by token path; `groups` rows make a query, and what two of them found counts once."""
         tokens = [tuple(path) for paths in self.paths for path in paths.tolist()]
         leaves = [leaf for step in self.leaves for leaf in step.tolist()]
         found = []
-        for scores, events in zip(self.scores.tolist(), self.event.tolist(), strict=True):
-            row = [Hypothesis(leaves[e], tokens[e], s) for s, e in zip(scores, events, strict=True) if e >= 0]
-            found.append(sorted(row, key=lambda hypothesis: (-hypothesis.score, hypothesis.tokens)))
+        for start in range(0, len(self.scores), groups):
+            scores, events = self.scores[start : start + groups], self.event[start : start + groups]
+            distinct: dict[tuple[int, ...], Hypothesis] = {}
+            for score, event in zip(scores.flatten().tolist(), events.flatten().tolist(), strict=True):
+                if event >= 0 and tokens[event] not in distinct:
+                    distinct[tokens[event]] = Hypothesis(leaves[event], tokens[event], score)
+            row = sorted(distinct.values(), key=lambda hypothesis: (-hypothesis.score, hypothesis.tokens))
+            found.append(row[: self.scores.shape[1]])
         return found
 
 
-@torch.inference_mode()
 def beam_search(
     next_token: NextToken,
     constraint: Constraint,
@@ -102,121 +160,151 @@ def beam_search(
     scoring: Scoring,
     length_penalty: float = 0.0,
     max_length: int | None = None,
+    num_return: int | None = None,
+    num_beam_groups: int = 1,
+    diversity_penalty: float = 0.0,
+    threshold: int | None = None,
 ) -> list[list[Hypothesis]]:
-    """For each of `batch_size` queries at most num_beams whole identifiers, best first, none twice.
+    """For each of `batch_size` queries at most `num_return` whole identifiers, best first, none twice.
 
-    Identifiers longer than `max_length` tokens (None: any length) are not reached; a continuation whose score is -inf
-    is impossible. Raises ConfigError for num_beams below 1 and for an unknown scoring, DataError where an identifier
-    holds a token that the model does not have, GenirError where the model's scores are not numbers.
+    The options are those of `DecodingSettings`. A continuation whose score is -inf is impossible. Raises ConfigError for
+    impossible settings, DataError where an identifier holds a token that the model does not have, GenirError where the
+    model's scores are not numbers.
     """
-    if num_beams < 1:
-        raise ConfigError(f"num_beams must be at least 1, got {num_beams}")
-    if scoring not in _SCORINGS:
-        raise unknown_name("scoring", scoring, _SCORINGS)
-    nodes = constraint.start(batch_size)
-    everyone = torch.arange(batch_size, device=nodes.device)
-    beams = _Beams(everyone, nodes, torch.zeros_like(nodes, dtype=torch.float32), nodes[:, None][:, :0])
-    finished = _Finished.empty(batch_size, num_beams, nodes.device)
-    tokens, parents = nodes, None
-    while len(beams.query) and beams.paths.shape[1] != max_length:
-        logits = next_token(tokens, parents)
-        beams, parents = _advance(beams, finished, logits, constraint, num_beams, scoring, length_penalty)
-        tokens = beams.paths[:, -1]
-    return finished.hypotheses()
+    settings = DecodingSettings(
+        num_beams, scoring, length_penalty, max_length, num_return, num_beam_groups, diversity_penalty, threshold
+    )
+    return search(next_token, constraint, batch_size, settings)
+
+
+@torch.inference_mode()
+def search(
+    next_token: NextToken, constraint: Constraint, batch_size: int, settings: DecodingSettings
+) -> list[list[Hypothesis]]:
+    """`beam_search` by settings."""
+    groups = settings.num_beam_groups
+    nodes = constraint.start(batch_size * groups)
+    everyone = torch.arange(len(nodes), device=nodes.device)
+    zeros = torch.zeros_like(nodes, dtype=torch.float32)
+    beams = _Beams(everyone, nodes, zeros, nodes[:, None][:, :0], everyone // groups)
+    finished = _Finished.empty(len(nodes), settings.pool, nodes.device)
+    while len(beams.query) and beams.paths.shape[1] != settings.max_length:
+        beams = _advance(beams, finished, next_token, constraint, settings)
+    return finished.hypotheses(groups)
 
 
 def _advance(
-    beams: _Beams,
-    finished: _Finished,
-    logits: torch.Tensor,
-    constraint: Constraint,
-    num_beams: int,
-    scoring: Scoring,
-    length_penalty: float,
-) -> tuple[_Beams, torch.Tensor]:
-    """One token more for every beam: finishers join the pool; what runs on is returned, with each beam's old row."""
+    beams: _Beams, finished: _Finished, next_token: NextToken, constraint: Constraint, settings: DecodingSettings
+) -> _Beams:
+    """One token more for every beam: finishers join the pool; what runs on is returned."""
     tokens, nodes, mask = constraint.children(beams.nodes)
-    scores = beams.scores[:, None] + _continuation_scores(logits, tokens, mask, scoring)
-    norm = (beams.paths.shape[1] + 1) ** length_penalty
+    added, rows = _continuation_scores(next_token, beams, tokens, mask, constraint, settings)
+    scores = _mask_out(added.add_(beams.scores[:, None]), mask)
+    norm = (beams.paths.shape[1] + 1) ** settings.length_penalty
 
-    def extended(chosen: torch.Tensor) -> tuple[_Beams, torch.Tensor]:
+    def extended(scores: Tensor) -> _Beams:
+        chosen = _choose(scores, beams.query, tokens, settings)
         parents, places = chosen.unbind(1)
         paths = torch.cat([beams.paths[parents], tokens[parents, places, None]], 1)
-        return _Beams(beams.query[parents], nodes[parents, places], scores[parents, places], paths), parents
+        return _Beams(beams.query[parents], nodes[parents, places], scores[parents, places], paths, rows[parents])
 
-    best, _ = extended(_select(scores, beams.query, num_beams))
+    best = extended(scores)
     leaves = constraint.leaf(best.nodes)
     finished.add(best.keep(leaves >= 0), leaves[leaves >= 0], norm)
 
-    runs_on = constraint.continues(nodes) & mask
-    running, parents = extended(_select(scores.masked_fill(~runs_on, _NOTHING), beams.query, num_beams))
-    if scoring != "logits":  # log-probabilities only fall; sums of logits may rise again
-        promising = _may_still_win(running, finished, norm)
-        return running.keep(promising), parents[promising]
-    return running, parents
+    if bool(constraint.continues(best.nodes).all()):
+        running = best
+    else:
+        runs_on = constraint.continues(nodes) & mask
+        running = extended(scores.masked_fill_(~runs_on, NOTHING))
+    if settings.scoring == "logits":  # log-probabilities only fall; sums of logits may rise again
+        return running
+    return running.keep(_may_still_win(running, finished, settings))
 
 
-def _continuation_scores(
-    logits: torch.Tensor, tokens: torch.Tensor, mask: torch.Tensor, scoring: Scoring
-) -> torch.Tensor:
-    """Scores (N, F) of the legal continuations under logits (N, V); -inf where masked out."""
-    highest = int(tokens.max())
-    if highest >= logits.shape[1]:
-        raise DataError(
-            f"an identifier holds token {highest}, but the model writes tokens 0 to {logits.shape[1] - 1} only; "
-            "use the model with the identifiers that it was trained for"
-        )
-    whole = scoring == "vocabulary"
-    scores = _log_probabilities(logits, tokens) if whole else logits.gather(1, tokens).float()
-    scores = scores.masked_fill(~mask, _NOTHING)
-    if scoring == "allowed":
-        scores = scores.log_softmax(1)
-    if bool(scores.isnan().any()):
-        raise GenirError("the model's scores are not numbers (NaN): its weights are broken, or its precision overflows")
+def _mask_out(scores: Tensor, mask: Tensor) -> Tensor:
+    """`scores` (N, F) with -inf where masked out, in place; the first columns, which all rows have, are passed over."""
+    shared = int(mask.view(torch.uint8).amin(0).cumprod(0).sum())
+    scores[:, shared:].masked_fill_(~mask[:, shared:], NOTHING)
     return scores
 
 
-def _log_probabilities(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+def _choose(scores: Tensor, query: Tensor, tokens: Tensor, settings: DecodingSettings) -> Tensor:
+    if settings.num_beam_groups == 1:
+        return select(scores, query, settings.num_beams)
+    groups, penalty = settings.num_beam_groups, settings.diversity_penalty
+    return select_diverse(scores, query, settings.num_beams, tokens, groups, penalty)
+
+
+def _continuation_scores(
+    next_token: NextToken,
+    beams: _Beams,
+    tokens: Tensor,
+    mask: Tensor,
+    constraint: Constraint,
+    settings: DecodingSettings,
+) -> tuple[Tensor, Tensor]:
+    """Scores (N, F) of the legal continuations, anything where masked out, and each beam's row (N,) in the model's call."""
+    first, everyone = not beams.paths.shape[1], torch.ones_like(beams.query, dtype=torch.bool)
+    asked = ~constraint.settled(beams.nodes) if settings.scoring == "allowed" else everyone
+    if first:
+        asked = asked & (beams.query % settings.num_beam_groups == 0)  # one row a query
+    if not bool(asked.any()):
+        return torch.zeros_like(tokens, dtype=torch.float32), beams.rows
+    if bool(asked.all()):
+        scores = _ask(next_token, beams, tokens, mask, settings.scoring)
+        return scores, torch.arange(len(scores), device=scores.device)
+    some = _ask(next_token, beams.keep(asked), tokens[asked], mask[asked], settings.scoring)
+    if first:
+        return some[beams.rows], beams.rows
+    scores = torch.zeros_like(tokens, dtype=torch.float32)
+    scores[asked] = some
+    return scores, torch.where(asked, asked.cumsum(0) - 1, -1)
+
+
+def _ask(next_token: NextToken, beams: _Beams, tokens: Tensor, mask: Tensor, scoring: Scoring) -> Tensor:
+    """Scores (N, F) of the continuations of beams, by the model; anything where masked out."""
+    first = not beams.paths.shape[1]
+    last, parents = (beams.nodes, None) if first else (beams.paths[:, -1], beams.rows)
+    if scoring == "vocabulary":
+        return _log_probabilities(next_token(last, parents, None), tokens)
+    scores = next_token(last, parents, tokens).float()
+    return scores.masked_fill(~mask, NOTHING).log_softmax(1) if scoring == "allowed" else scores
+
+
+def _log_probabilities(logits: Tensor, tokens: Tensor) -> Tensor:
     """Log-softmax over V of logits (N, V), at tokens (N, F) only.
 
     On a CPU a few rows at a time: temporaries that stay in the cache are several times faster than fresh ones.
     """
+    check_tokens(tokens, logits.shape[1])
     pieces = -(-logits.numel() // _CACHED) if logits.device.type == "cpu" else 1
     parts = zip(logits.chunk(pieces), tokens.chunk(pieces), strict=True)
     return torch.cat([part.float().log_softmax(1).gather(1, places) for part, places in parts])
 
 
-def _select(scores: torch.Tensor, query: torch.Tensor, k: int) -> torch.Tensor:
-    """(row, place) pairs (E, 2) of the k highest scores (N, F) of each query, in ascending order; -inf is never taken.
+def check_tokens(tokens: Tensor, vocab_size: int) -> None:
+    """Raise DataError where a model of `vocab_size` tokens cannot write one of `tokens`."""
+    highest = int(tokens.max()) if tokens.numel() else 0
+    if highest >= vocab_size:
+        raise DataError(
+            f"an identifier holds token {highest}, but the model writes tokens 0 to {vocab_size - 1} only; "
+            "use the model with the identifiers that it was trained for"
+        )
 
-    Rows are in the order of their paths and places in that of their tokens, so ascending order is path order.
+
+def _may_still_win(running: _Beams, finished: _Finished, settings: DecodingSettings) -> Tensor:
+    """Mask (N,): beams of queries whose best beam may still score above the pool's last place, or its threshold-th.
+
+    Hugging Face's rule takes the best beam's score at its present length; a threshold takes the bound: log-probabilities
+    only fall, and a positive penalty raises them most at the greatest length.
     """
-    dense = torch.nn.functional.pad(query[1:] != query[:-1], (1, 0)).cumsum(0)
-    places = _places(query)
-    grid = scores.new_full((int(dense[-1]) + 1, int(places.max()) + 1, scores.shape[1]), _NOTHING)
-    grid[dense, places] = scores
-    return _highest(grid.flatten(1), k).view_as(grid)[dense, places].nonzero()
-
-
-def _highest(scores: torch.Tensor, k: int) -> torch.Tensor:
-    """Mask (Q, C) of the k highest scores of each row; among equals the leftmost, which topk alone does not promise."""
-    possible = scores > _NOTHING
-    if scores.shape[1] <= k:
-        return possible
-    threshold = scores.topk(k).values[:, -1:]
-    above = scores > threshold
-    level = (scores == threshold) & possible
-    room = k - above.sum(1, keepdim=True)
-    return above | (level & (level.cumsum(1) <= room))
-
-
-def _may_still_win(running: _Beams, finished: _Finished, norm: float) -> torch.Tensor:
-    """Mask (N,): beams of queries whose best beam scores above the worst of a full pool (Hugging Face's rule)."""
-    best = torch.full_like(finished.scores[:, 0], _NOTHING)
+    length, penalty = running.paths.shape[1], settings.length_penalty
+    place = settings.pool if settings.threshold is None else settings.threshold
+    if settings.threshold is not None and penalty > 0:
+        norm = float("inf") if settings.max_length is None else settings.max_length**penalty
+    else:
+        norm = (length if settings.threshold is None else length + 1) ** penalty
+    best = torch.full_like(finished.scores[:, 0], NOTHING)
     best.scatter_reduce_(0, running.query, running.scores, "amax")
-    return (best / norm > finished.scores[:, -1])[running.query]
-
-
-def _places(rows: torch.Tensor) -> torch.Tensor:
-    """For each entry of an ascending (N,): how many equal ones stand before it."""
-    return torch.arange(len(rows), device=rows.device) - torch.searchsorted(rows, rows)
+    return (best / norm > finished.scores[:, place - 1])[running.query]

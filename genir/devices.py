@@ -35,9 +35,14 @@ def bfloat16_pays(device: torch.device) -> bool:
     )
 
 
+def runs_in_bfloat16(device: torch.device, precision: Precision) -> bool:
+    """Whether `precision` means bfloat16 here: asked for, or "auto" where it pays."""
+    return precision == "bfloat16" or (precision == "auto" and bfloat16_pays(device))
+
+
 def autocast(device: torch.device, precision: Precision = "auto") -> AbstractContextManager[object]:
     """bfloat16 autocast where it is asked for, or where it pays under "auto"; a no-op under "float32"."""
-    if precision == "float32" or (precision == "auto" and not bfloat16_pays(device)):
+    if not runs_in_bfloat16(device, precision):
         return nullcontext()
     return torch.autocast(device.type, dtype=torch.bfloat16)
 

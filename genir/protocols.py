@@ -61,22 +61,33 @@ class Constraint(Protocol):
         ...
 
     def leaf(self, nodes: torch.Tensor) -> torch.Tensor:
-        """Same shape as `nodes`, int64: the index of the identifier that ends at each node, or -1."""
+        """Same shape as `nodes`, int64: the number of the identifier that ends at each node, or -1."""
         ...
 
     def continues(self, nodes: torch.Tensor) -> torch.Tensor:
         """Same shape as `nodes`, bool: whether any identifier goes on behind each node (true of some leaves, too)."""
         ...
 
+    def settled(self, nodes: torch.Tensor) -> torch.Tensor:
+        """Same shape as `nodes`, bool: whether what remains to be written is certain.
+
+        That is: exactly one identifier lies behind the node, and none ends at it.
+        """
+        ...
+
 
 class NextToken(Protocol):
     """The model's half of the search: scores of the next identifier token for every live beam."""
 
-    def __call__(self, tokens: torch.Tensor, parents: torch.Tensor | None) -> torch.Tensor:
-        """Logits (N, V) after the beams' last tokens (N,).
+    def __call__(
+        self, tokens: torch.Tensor, parents: torch.Tensor | None, allowed: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Logits after the beams' last tokens (N,): (N, V), or (N, F) of the tokens `allowed` (N, F) where these are named.
 
         `parents` (N,) names, for every live beam, its row in the previous call (None at the first call, which has one row a
-        query and ignores `tokens`), so that a cache is reordered once a step. Rows of one query are adjacent and in order.
+        query and ignores `tokens`), so that a cache follows once a step. Rows of one query are adjacent and in order; a
+        beam that is missing is never asked for again. What is named in `allowed` need not be distinct. The result is the
+        caller's to write into.
         """
         ...
 
@@ -120,7 +131,11 @@ class Retriever(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How to generate. `temperature` 0 is greedy."""
+    """How to generate. `temperature` 0 is greedy; `num_beams` above 1 is beam search, which takes no temperature.
+
+    `logprobs` False leaves `Generation.logprobs` empty and saves a softmax a token; `ignore_eos` writes max_new_tokens always
+    (benchmarks need equal lengths); `length_penalty` divides a beam's score by length ** length_penalty.
+    """
 
     max_new_tokens: int = 64
     temperature: float = 0.0
@@ -128,6 +143,11 @@ class SamplingParams:
     top_p: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int = 0
+    repetition_penalty: float = 1.0
+    num_beams: int = 1
+    length_penalty: float = 1.0
+    logprobs: bool = True
+    ignore_eos: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,84 +1,123 @@
-"""Generative retrieval: a model writes identifiers, a prefix tree allows only real ones, a table knows their documents.
+"""Generative retrieval: a model writes identifiers, a prefix tree allows only real ones and knows their documents.
 
-Documents under one identifier share its score and stand in order of doc_id. Results depend on `num_beams`, so it is a
-stored setting and never follows k: the ranking for k = 10 is the beginning of that for k = 100, and a search finds at
-most `num_beams` identifiers. Device and precision are the model's own. Known gap: two identifiers with exactly equal
-scores compete for the last beam by token path, not by doc_id.
+Documents under one identifier share its score and stand in order of doc_id. Results depend on how one searches, so all of
+it is a stored setting and never follows k: the ranking for k = 10 is the beginning of that for k = 100, and a search
+finds at most `num_beams` identifiers. Device and precision are the model's own. Documents can be added and removed
+without building the tree again. Known gap: two identifiers with exactly equal scores compete for the last beam by token
+path, not by doc_id.
 """
 
+import copy
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Literal, Protocol, get_args
 
 import torch
 from tqdm import tqdm
 
-from genir.beam_search import beam_search
-from genir.constraints.trie import PrefixTree
-from genir.errors import ConfigError
-from genir.protocols import DocIDMap, IdentifierModel
+from genir.beam_search import DecodingSettings, search
+from genir.constraints import PrefixTree
+from genir.errors import ConfigError, unknown_name
+from genir.protocols import IdentifierModel
 from genir.records import DocIDTokens, Query, Run, ScoredDoc
+from retrievers.document_tree import DocumentTree
 from retrievers.ranking import check_k
 
+Scored = Literal["model", "vocabulary", "allowed", "logits"]
 
-class IdentifierTable(DocIDMap, Protocol):
-    """A DocIDMap that lists its identifiers."""
 
-    def identifiers(self) -> Sequence[DocIDTokens]:
-        """The distinct identifiers; a tree's leaf is a position here."""
+class IdentifierTable(Protocol):
+    """Documents and their identifiers."""
+
+    @property
+    def tokens(self) -> Mapping[str, DocIDTokens]:
+        """{doc_id: docid_tokens}; several documents may share an identifier."""
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class GenerativeSettings:
     """How to decode. `exhaustive` scores every identifier instead of searching: the reference, for small corpora.
 
     A score is the sum over an identifier's tokens, divided by length ** length_penalty (the end token counts as one).
+    `scoring` says what a token scores: as the model was trained ("model"), its log-probability in the whole vocabulary or
+    among the allowed tokens (Hugging Face's renormalize_logits), or its logit. `threshold` stops a query as soon as its
+    best so many identifiers are certain (0: never before the beams are through). Groups: see `genir.beam_search`.
     """
 
     num_beams: int = 50
     batch_size: int = 16
     length_penalty: float = 0.0
     exhaustive: bool = False
+    scoring: Scored = "model"
+    num_beam_groups: int = 1
+    diversity_penalty: float = 0.0
+    threshold: int = 0
 
     def __post_init__(self) -> None:
         if self.num_beams < 1 or self.batch_size < 1:
             raise ConfigError(
                 f"num_beams is {self.num_beams} and batch_size {self.batch_size}: expected at least 1 of each"
             )
+        if self.scoring not in get_args(Scored):
+            raise unknown_name("scoring", self.scoring, get_args(Scored))
+        if self.exhaustive and self.scoring != "model":
+            raise ConfigError(f"exhaustive search scores as the model was trained: leave scoring {self.scoring!r} out")
 
 
 class GenerativeRetriever:
     """A model and its identifiers as a retriever. The prefix tree is built once, by the first search that needs it."""
 
     def __init__(
-        self,
-        model: IdentifierModel,
-        identifiers: IdentifierTable,
-        num_beams: int = 50,
-        batch_size: int = 16,
-        length_penalty: float = 0.0,
-        exhaustive: bool = False,
+        self, model: IdentifierModel, identifiers: IdentifierTable, settings: GenerativeSettings = GenerativeSettings()
     ) -> None:
-        """Raises ConfigError for num_beams or batch_size below 1."""
         self.model = model
         self.identifiers = identifiers
-        self.settings = GenerativeSettings(num_beams, batch_size, length_penalty, exhaustive)
+        self.settings = settings
         self.name = "generative"
 
     @cached_property
-    def constraint(self) -> PrefixTree:
-        """The tree over all identifiers, with the model's end token behind each where it has one."""
-        end = () if self.model.end_token is None else (self.model.end_token,)
+    def index(self) -> DocumentTree:
+        """The tree over all documents, with the model's end token behind each identifier where it has one."""
         # The Protocol asks for no device: a model that names none lives on the CPU.
         device: torch.device | str = getattr(self.model, "device", "cpu")
-        return PrefixTree.build([tokens + end for tokens in self._distinct]).to(device)
+        return DocumentTree.build(self.identifiers.tokens, self.model.end_token, self.model.vocab_size, device)
 
-    @cached_property
-    def _distinct(self) -> list[DocIDTokens]:
-        return list(self.identifiers.identifiers())
+    @property
+    def constraint(self) -> PrefixTree:
+        """What the search may write."""
+        return self.index.tree
+
+    @property
+    def decoding(self) -> DecodingSettings:
+        """The settings of the beam search itself. Raises ConfigError where they do not go together."""
+        settings = self.settings
+        return DecodingSettings(
+            num_beams=settings.num_beams,
+            scoring=self.model.scoring if settings.scoring == "model" else settings.scoring,
+            length_penalty=settings.length_penalty,
+            num_beam_groups=settings.num_beam_groups,
+            diversity_penalty=settings.diversity_penalty,
+            threshold=settings.threshold or None,
+        )
+
+    def with_documents(self, tokens: Mapping[str, DocIDTokens]) -> "GenerativeRetriever":
+        """A retriever that finds these documents, too, by the identifiers given; the tree is not built again.
+
+        Raises DataError for a doc_id that is there already, and for tokens that the model does not have.
+        """
+        return self._over(self.index.with_documents(tokens))
+
+    def without_documents(self, doc_ids: Iterable[str]) -> "GenerativeRetriever":
+        """A retriever that can no longer find these documents. Raises DataError for one that is not there."""
+        return self._over(self.index.without_documents(doc_ids))
+
+    def _over(self, index: DocumentTree) -> "GenerativeRetriever":
+        other = copy.copy(self)
+        other.__dict__["index"] = index
+        return other
 
     def search(self, queries: Sequence[Query], k: int) -> Run:
         """At most k documents a query; none for a blank one. Raises ConfigError for k < 1.
@@ -87,7 +126,7 @@ class GenerativeRetriever:
         """
         check_k(k)
         settings = self.settings
-        if not settings.exhaustive and settings.num_beams < min(k, len(self._distinct)):
+        if not settings.exhaustive and settings.num_beams < min(k, len(self.constraint)):
             warnings.warn(
                 f"k is {k}, but {settings.num_beams} beams find at most as many identifiers: raise num_beams",
                 stacklevel=2,
@@ -99,32 +138,28 @@ class GenerativeRetriever:
         with tqdm(total=len(asked), desc=self.name, unit="query", delay=2, leave=False) as bar:
             for start in range(0, len(asked), settings.batch_size):
                 batch = asked[start : start + settings.batch_size]
-                for query, found in zip(batch, find([query.text for query in batch]), strict=True):
-                    rankings[query.query_id] = self._documents(found, k)
+                for query, scores in zip(batch, find([query.text for query in batch]), strict=True):
+                    rankings[query.query_id] = Run.rank(scores, k)
                 bar.update(len(batch))
         return Run(self.name, rankings)
 
-    def _beams(self, texts: list[str]) -> list[list[tuple[int, float]]]:
-        """Per text: (index of an identifier, score), best first."""
-        found = beam_search(
-            self.model.begin(texts),
-            self.constraint,
-            len(texts),
-            self.settings.num_beams,
-            scoring=self.model.scoring,
-            length_penalty=self.settings.length_penalty,
-        )
-        return [[(hypothesis.leaf, hypothesis.score) for hypothesis in hypotheses] for hypotheses in found]
+    def _beams(self, texts: list[str]) -> list[dict[str, float]]:
+        """Per text: {doc_id: score} of the documents found."""
+        found = search(self.model.begin(texts), self.constraint, len(texts), self.decoding)
+        return [
+            {doc_id: hypothesis.score for hypothesis in row for doc_id in self.index.documents_of(hypothesis.leaf)}
+            for row in found
+        ]
 
-    def _score_all(self, texts: list[str]) -> list[list[tuple[int, float]]]:
-        """The same for every identifier there is."""
-        end = 0 if self.model.end_token is None else 1
-        lengths = torch.tensor([len(tokens) + end for tokens in self._distinct])
-        scores = self.model.score(texts, self._distinct).cpu() / lengths**self.settings.length_penalty
-        return [list(enumerate(row)) for row in scores.tolist()]
-
-    def _documents(self, found: Iterable[tuple[int, float]], k: int) -> tuple[ScoredDoc, ...]:
-        scores = {
-            doc_id: score for leaf, score in found for doc_id in self.identifiers.documents_of(self._distinct[leaf])
-        }
-        return Run.rank(scores, k)
+    def _score_all(self, texts: list[str]) -> list[dict[str, float]]:
+        """The same for every document there is."""
+        documents: dict[DocIDTokens, list[str]] = {}
+        for doc_id, tokens in self.index.tokens.items():
+            documents.setdefault(tokens, []).append(doc_id)
+        end = len(self.index.end)
+        lengths = torch.tensor([len(tokens) + end for tokens in documents])
+        scores = self.model.score(texts, list(documents)).cpu() / lengths**self.settings.length_penalty
+        return [
+            {doc_id: score for doc_ids, score in zip(documents.values(), row, strict=True) for doc_id in doc_ids}
+            for row in scores.tolist()
+        ]

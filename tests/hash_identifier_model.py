@@ -44,11 +44,14 @@ class _Step:
         self.model = model
         self.rows: list[tuple[str, DocIDTokens]] = [(text, ()) for text in texts]
 
-    def __call__(self, tokens: torch.Tensor, parents: torch.Tensor | None) -> torch.Tensor:
+    def __call__(
+        self, tokens: torch.Tensor, parents: torch.Tensor | None, allowed: torch.Tensor | None
+    ) -> torch.Tensor:
         if parents is not None:
             old = self.rows
             self.rows = [
                 (old[parent][0], (*old[parent][1], token))
                 for parent, token in zip(parents.tolist(), tokens.tolist(), strict=True)
             ]
-        return torch.stack([self.model.logits(text, prefix) for text, prefix in self.rows])
+        logits = torch.stack([self.model.logits(text, prefix) for text, prefix in self.rows])
+        return logits if allowed is None else logits.gather(1, allowed)

@@ -26,10 +26,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from genir.devices import Precision, autocast
+from genir.devices import Precision, autocast, runs_in_bfloat16
 from genir.embedding import DEFAULT_ENCODER, load_encoder, mean_pool
 from genir.errors import ArtefactError, ConfigError
 from genir.manifest import write_atomically, write_json
+from genir.models.beam_tree import BeamTree, TreeLayer
+from genir.models.low_precision import LowPrecisionCopy
+from genir.models.projection import project
 from genir.protocols import NextToken, Scoring
 from genir.records import DocIDTokens
 
@@ -69,11 +72,23 @@ class _Attention(nn.Module):
         projected: Tensor = self.key_value(x)
         return projected.view(B, S, 2, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
 
-    def forward(self, x: Tensor, keys_values: Tensor, mask: Tensor | None, is_causal: bool = False) -> Tensor:
+    def queries(self, x: Tensor) -> Tensor:
+        """Shape (B, S, D) -> (B, heads, S, D / heads)."""
         B, S, D = x.shape
-        query = self.query(x).view(B, S, self.heads, D // self.heads).transpose(1, 2)
-        attended = F.scaled_dot_product_attention(query, keys_values[0], keys_values[1], mask, is_causal=is_causal)
-        mixed: Tensor = self.out(attended.transpose(1, 2).reshape(B, S, D))
+        projected: Tensor = self.query(x)
+        return projected.view(B, S, self.heads, D // self.heads).transpose(1, 2)
+
+    def forward(self, x: Tensor, keys_values: Tensor, mask: Tensor | None, is_causal: bool = False) -> Tensor:
+        queries = self.queries(x)
+        attended = F.scaled_dot_product_attention(queries, keys_values[0], keys_values[1], mask, is_causal=is_causal)
+        mixed: Tensor = self.out(attended.transpose(1, 2).reshape(x.shape))
+        return mixed
+
+    def step(self, x: Tensor, tree: BeamTree, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
+        """One position (N, 1, D) of every beam of a search, against keys and values (Q, heads, S, D / heads) of its text."""
+        side_by_side = tree.side_by_side(self.queries(x))
+        attended = F.scaled_dot_product_attention(side_by_side, keys, values, mask)
+        mixed: Tensor = self.out(tree.as_rows(attended.transpose(1, 2)).reshape(x.shape))
         return mixed
 
 
@@ -89,16 +104,23 @@ class _Layer(nn.Module):
             nn.Linear(hidden_size, config.feedforward), nn.GELU(), nn.Linear(config.feedforward, hidden_size)
         )
 
-    def forward(self, x: Tensor, past: Tensor | None, memory: Tensor, memory_mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, memory: Tensor, memory_mask: Tensor) -> Tensor:
         normed = self.self_norm(x)
-        keys_values = self.self_attention.keys_values(normed)
-        if past is not None:  # one new position behind the cached ones: it may see them all
-            keys_values = torch.cat([past, keys_values], dim=3)
-        x = x + self.self_attention(normed, keys_values, None, is_causal=past is None)
+        x = x + self.self_attention(normed, self.self_attention.keys_values(normed), None, is_causal=True)
         # Identifiers of one text stand in adjacent rows: side by side they share its keys and values without a copy.
         beside = self.cross_norm(x).view(memory.shape[1], -1, x.shape[-1])
         x = x + self.cross_attention(beside, memory, memory_mask).view(x.shape)
-        return x + self.feedforward(self.ff_norm(x)), keys_values
+        fed: Tensor = self.feedforward(self.ff_norm(x))
+        return x + fed
+
+    def step(self, x: Tensor, past: TreeLayer, memory: Tensor, memory_mask: Tensor) -> Tensor:
+        """The same for one position (N, 1, D) of every beam of a search."""
+        normed, tree = self.self_norm(x), past.tree
+        keys, values = past.update(*self.self_attention.keys_values(normed))
+        x = x + self.self_attention.step(normed, tree, keys, values, tree.mask)
+        x = x + self.cross_attention.step(self.cross_norm(x), tree, memory[0], memory[1], memory_mask)
+        fed: Tensor = self.feedforward(self.ff_norm(x))
+        return x + fed
 
 
 @dataclass
@@ -127,6 +149,7 @@ class CodeDecoder(nn.Module):
         self.end_token = end_token
         self.scoring: Scoring = "logits"
         self.precision: Precision = "float32"
+        self._bfloat16 = LowPrecisionCopy()
         self.tokenizer, self.encoder = load_encoder(config.encoder, attn_implementation="sdpa")
         for module in self.encoder.modules():
             if isinstance(module, nn.Dropout):  # costs two thirds of the training speed on a CPU, and buys nothing here
@@ -192,9 +215,9 @@ class CodeDecoder(nn.Module):
             mask[i, : len(row)] = 1
         return input_ids.to(self.device), mask.to(self.device)
 
-    def encode(self, input_ids: Tensor, attention_mask: Tensor) -> EncodedText:
-        """Run the encoder once over (B, T)."""
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    def encode(self, input_ids: Tensor, attention_mask: Tensor, encoder: Any = None) -> EncodedText:
+        """Run the encoder (or `encoder`, its twin in bfloat16) once over (B, T)."""
+        hidden = (encoder or self.encoder)(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         memory = [layer.cross_attention.keys_values(hidden) for layer in self.layers]  # type: ignore[union-attr, operator]
         return EncodedText(mean_pool(hidden, attention_mask), memory, attention_mask[:, None, None, :].bool())
 
@@ -217,7 +240,7 @@ class CodeDecoder(nn.Module):
         shifted = torch.cat([identifiers[:, :1], identifiers[:, :-1]], dim=1)
         x = self.embed(shifted, pooled, 0)
         for layer, memory in zip(self.layers, text.memory, strict=True):
-            x, _ = layer(x, None, memory, text.memory_mask)
+            x = layer(x, memory, text.memory_mask)
         correction: Tensor = self.correction(self.norm(x))
         return pooled[:, None] + correction.float()
 
@@ -236,8 +259,11 @@ class CodeDecoder(nn.Module):
     @torch.inference_mode()
     def begin(self, texts: Sequence[str]) -> NextToken:
         """Encode B texts once and return the step function of the search."""
+        encoder = self.encoder
+        if runs_in_bfloat16(self.device, self.precision):
+            encoder = self._bfloat16.of(encoder)
         with autocast(self.device, self.precision):
-            return _Search(self, self.encode(*self.pad(self.tokenize(texts))))
+            return _Search(self, encoder, *self.pad(self.tokenize(texts)))
 
     @torch.inference_mode()
     def score(self, texts: Sequence[str], identifiers: Sequence[DocIDTokens]) -> Tensor:
@@ -284,40 +310,36 @@ class CodeDecoder(nn.Module):
 
 
 class _Search:
-    """The decoder's side of one search: self-attention's cache per live beam, everything about the text once per query."""
+    """The decoder's side of one search: everything about a text once a text, every written token once (`BeamTree`)."""
 
-    def __init__(self, model: CodeDecoder, text: EncodedText) -> None:
+    def __init__(self, model: CodeDecoder, encoder: Any, input_ids: Tensor, mask: Tensor) -> None:
         self.model = model
-        self.text = text
-        self.queries = torch.arange(len(text.pooled), device=text.pooled.device)  # (N,): each beam's row in `text`
-        self.past: list[Tensor | None] = [None] * len(model.layers)
-        self.position = 0
+        self.text = model.encode(input_ids, mask, encoder)
+        self.tree = BeamTree(len(input_ids), model.device)
+        self.past = [TreeLayer(self.tree) for _ in model.layers]
 
     @torch.inference_mode()
-    def __call__(self, tokens: Tensor, parents: Tensor | None) -> Tensor:
-        model = self.model
+    def __call__(self, tokens: Tensor, parents: Tensor | None, allowed: Tensor | None) -> Tensor:
+        model, tree = self.model, self.tree
+        previous = tokens if parents is not None else torch.zeros_like(tree.texts)
         if parents is not None:
-            self.queries = self.queries[parents]
-            self.past = [None if past is None else past[:, parents] for past in self.past]
-        pooled = self.text.pooled[self.queries]
+            self._follow(parents)
+        pooled = self.text.pooled[tree.texts]
         with autocast(model.device, model.precision):
             state = pooled
             if model.layers:
-                text = self._texts()
-                x = model.embed(tokens[:, None], pooled, self.position)
-                for i, layer in enumerate(model.layers):
-                    x, self.past[i] = layer(x, self.past[i], text.memory[i], text.memory_mask)
+                x = model.embed(previous[:, None], pooled, tree.length - 1)
+                for layer, past, memory in zip(model.layers, self.past, self.text.memory, strict=True):
+                    x = layer.step(x, past, memory, self.text.memory_mask)  # type: ignore[operator]
                 state = state + model.correction(model.norm(x[:, 0])).float()
-            logits = state @ model.codes.weight.T
-        self.position += 1
-        return logits.float()
+            return project(state, model.codes.weight, allowed).float()
 
-    def _texts(self) -> EncodedText:
-        """The texts as the layers want them: one row for all beams of a query where every query has as many, else one a beam."""
-        B, N = len(self.text.pooled), len(self.queries)
-        rows = torch.arange(B, device=self.queries.device).repeat_interleave(N // B)
-        even = len(rows) == N and torch.equal(rows, self.queries)
-        return self.text if even else self.text.take(self.queries)
+    def _follow(self, parents: Tensor) -> None:
+        remaining = self.tree.follow(parents)
+        if remaining is not None:
+            self.text = self.text.take(remaining)
+            for layer in self.past:
+                layer.keep(remaining)
 
 
 def pad_identifiers(identifiers: Sequence[DocIDTokens], end_token: int | None) -> Tensor:

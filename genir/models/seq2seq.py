@@ -5,7 +5,7 @@ get new embedding rows of their own, for input and output alike, and the output 
 of text tokens (titles) use the network's vocabulary as it is, and end with its end-of-sequence token.
 
 Scores are log-probabilities over the identifier vocabulary ("vocabulary" scoring). In a search the encoder runs once
-per query, and so do the cross-attention's projections (`shared_attention`).
+per query, and so do the cross-attention's projections (`seq2seq_search`, `beam_attention`).
 
 Known gap: tokens that a network's generation configuration forces (BART's first token) are not forced.
 
@@ -24,16 +24,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from genir.devices import Precision, autocast
+from genir.devices import Precision, autocast, runs_in_bfloat16
 from genir.embedding import DEFAULT_ENCODER, resolve_encoder
 from genir.errors import ArtefactError, ConfigError
 from genir.manifest import write_atomically, write_json
 from genir.models.code_decoder import pad_identifiers
-from genir.models.shared_attention import share_cross_attention
+from genir.models.low_precision import LowPrecisionCopy
+from genir.models.seq2seq_search import START, Decoder, RowSearch, SharedSearch
 from genir.protocols import NextToken, Scoring
 from genir.records import DocIDTokens
 
-_START = -1  # stands for the token in front of every identifier
 _SCORED_AT_ONCE = 1 << 25  # logits held at a time by `score`: 128 MiB
 
 
@@ -80,6 +80,8 @@ class Seq2SeqModel(nn.Module):
     def __init__(
         self, network: Any, tokenizer: Any, config: Seq2SeqConfig, vocab_size: int | None, end_token: int | None
     ) -> None:
+        from genir.models.beam_attention import use_beam_attention
+
         super().__init__()
         self.network = network
         self.tokenizer = tokenizer
@@ -87,7 +89,8 @@ class Seq2SeqModel(nn.Module):
         self.scoring: Scoring = "vocabulary"
         self.precision: Precision = "float32"
         self.pretrained: tuple[str, ...] = ("network.",) if config.source else ()
-        self.shares_cross_attention = share_cross_attention(network)
+        self.shares_cross_attention = use_beam_attention(network)
+        self._bfloat16 = LowPrecisionCopy()
         self.own_embedding: nn.Embedding | None = None
         self.vocab_size: int = network.config.vocab_size
         self.end_token: int | None = network.config.eos_token_id
@@ -172,8 +175,13 @@ class Seq2SeqModel(nn.Module):
     def begin_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> NextToken:
         """`begin` for texts that are token ids (B, T) already."""
         self.eval()
+        network = self.network
+        if runs_in_bfloat16(self.device, self.precision):
+            network = self._bfloat16.of(network)
+        search = SharedSearch if self.shares_cross_attention else RowSearch
         with autocast(self.device, self.precision):
-            return _Search(self, self.encode(input_ids, attention_mask), attention_mask)
+            states = network.get_encoder()(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            return search(self._decoder(network), states, attention_mask)
 
     @torch.inference_mode()
     def score(self, texts: Sequence[str], identifiers: Sequence[DocIDTokens]) -> Tensor:
@@ -194,27 +202,35 @@ class Seq2SeqModel(nn.Module):
                     scores[row, start : start + at_once] = steps.masked_fill(part < 0, 0.0).sum(1).cpu()
         return scores
 
-    def _decode(
-        self, previous: Tensor, states: Tensor, mask: Tensor, cache: Any = None, cross_rows: Tensor | None = None
-    ) -> Tensor:
-        """Logits (N, S, V) after the tokens `previous` (N, S), _START in front; texts may have fewer rows than N."""
-        options = {"past_key_values": cache, "use_cache": cache is not None}
-        if self.shares_cross_attention:
-            options["cross_rows"] = cross_rows
-        elif len(states) == 1:
+    def _decode(self, previous: Tensor, states: Tensor, mask: Tensor) -> Tensor:
+        """Logits (N, S, V) after the tokens `previous` (N, S), START in front; all N read one text, or each its own."""
+        if not self.shares_cross_attention and len(states) == 1:
             states, mask = states.expand(len(previous), -1, -1), mask.expand(len(previous), -1)
+        decoder = self._decoder(self.network)
+        output = decoder.layers(
+            **decoder.read(previous), encoder_hidden_states=states, encoder_attention_mask=mask, use_cache=False
+        )
+        return decoder.logits(output.last_hidden_state)
+
+    def _decoder(self, network: Any) -> Decoder:
+        """The decoder of `network`, which is the model's own or its twin in bfloat16."""
+        layers, read = network.get_decoder(), self._read
+        if self.own_embedding is not None:
+            return Decoder(layers, read, self.own_embedding.weight, None, float(self.logit_scale), self.precision)
+        head, bias = network.get_output_embeddings(), getattr(network, "final_logits_bias", None)
+        scale = network.config.d_model**-0.5 if getattr(network.config, "scale_decoder_outputs", False) else 1.0
+        bias = head.bias if bias is None else bias[0]
+        return Decoder(layers, read, head.weight, bias, scale, self.precision)
+
+    def _read(self, previous: Tensor) -> dict[str, Tensor]:
+        """The decoder's arguments for identifier tokens (N, S)."""
         start_id = self.network.config.decoder_start_token_id
         if self.own_embedding is None:
-            ids = previous.where(previous >= 0, start_id)
-            output = self.network(encoder_outputs=(states,), attention_mask=mask, decoder_input_ids=ids, **options)
-            logits: Tensor = output.logits
-            return logits
-        decoder = self.network.get_decoder()
-        start = decoder.get_input_embeddings()(torch.tensor(start_id, device=previous.device))
-        embeddings = torch.where(previous[..., None] >= 0, self.own_embedding(previous.clamp(min=0)), start)
-        output = decoder(inputs_embeds=embeddings, encoder_hidden_states=states, encoder_attention_mask=mask, **options)
-        hidden: Tensor = output.last_hidden_state
-        return hidden @ self.own_embedding.weight.T * self.logit_scale
+            return {"input_ids": previous.where(previous >= 0, start_id)}
+        start = self.network.get_decoder().get_input_embeddings()(torch.tensor(start_id, device=previous.device))
+        return {
+            "inputs_embeds": torch.where(previous[..., None] >= 0, self.own_embedding(previous.clamp(min=0)), start)
+        }
 
     # --- keeping ------------------------------------------------------------------------------------------------------
 
@@ -253,40 +269,6 @@ class Seq2SeqModel(nn.Module):
         return model.eval()
 
 
-class _Search:
-    """The decoder's side of a search: self-attention's cache per live beam, cross-attention's per query if possible."""
-
-    def __init__(self, model: Seq2SeqModel, states: Tensor, mask: Tensor) -> None:
-        from transformers import DynamicCache, EncoderDecoderCache
-
-        self.model = model
-        self.states, self.mask = states, mask  # one row a query that is still running; else one a live beam
-        self.query = torch.arange(len(states), device=states.device)  # (N,) row of `states` of each live beam
-        self.cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-
-    @torch.inference_mode()
-    def __call__(self, tokens: Tensor, parents: Tensor | None) -> Tensor:
-        previous = tokens[:, None]
-        if parents is None:
-            previous = torch.full_like(self.query, _START)[:, None]
-        else:
-            self._follow(parents)
-        even = bool((self.query.bincount() * len(self.states) == len(self.query)).all())
-        with autocast(self.model.device, self.model.precision):
-            rows = None if even else self.query
-            return self.model._decode(previous, self.states, self.mask, self.cache, rows)[:, -1].float()
-
-    def _follow(self, parents: Tensor) -> None:
-        self.cache.self_attention_cache.reorder_cache(parents)
-        live = parents
-        if self.model.shares_cross_attention:
-            live, self.query = torch.unique_consecutive(self.query[parents], return_inverse=True)
-            if len(live) == len(self.states):
-                return
-        self.states, self.mask = self.states[live], self.mask[live]
-        self.cache.cross_attention_cache.reorder_cache(live)
-
-
 def _shifted(identifiers: Tensor) -> Tensor:
     """What the decoder reads (M, L) in order to write identifiers (M, L)."""
-    return torch.cat([torch.full_like(identifiers[:, :1], _START), identifiers[:, :-1]], dim=1)
+    return torch.cat([torch.full_like(identifiers[:, :1], START), identifiers[:, :-1]], dim=1)

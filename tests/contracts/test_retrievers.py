@@ -14,7 +14,7 @@ from genir.records import Document, Query, Run, ScoredDoc
 from retrievers.bm25 import BM25Retriever
 from retrievers.dense import DenseRetriever
 from retrievers.fusion import HybridRetriever
-from retrievers.generative import GenerativeRetriever
+from retrievers.generative import GenerativeRetriever, GenerativeSettings
 from retrievers.tfidf import TfidfRetriever
 from tests.hash_identifier_model import HashIdentifierModel
 from tests.tiny_text_models import WordEncoder
@@ -26,7 +26,9 @@ def generative(corpus: Sequence[Document], **settings: Any) -> GenerativeRetriev
     """Equal texts share an identifier, so that they tie."""
     texts = sorted({document.text for document in corpus})
     tokens = {document.doc_id: tuple(map(int, f"{texts.index(document.text):02}")) for document in corpus}
-    return GenerativeRetriever(HashIdentifierModel(), DocIDTable("test", tokens, vocab_size=10), **settings)
+    return GenerativeRetriever(
+        HashIdentifierModel(), DocIDTable("test", tokens, vocab_size=10), GenerativeSettings(**settings)
+    )
 
 
 MAKE: dict[str, Callable[[Sequence[Document]], Retriever]] = {

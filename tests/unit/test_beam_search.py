@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from genir.beam_search import Hypothesis, beam_search
 from genir.constraints import PrefixTree
 from genir.errors import ConfigError, DataError, GenirError
-from genir.protocols import Scoring
+from genir.protocols import NextToken, Scoring
 
 Identifier = tuple[int, ...]
 VOCAB = 7
@@ -20,6 +20,11 @@ identifier_sets = st.lists(
     st.lists(st.integers(0, VOCAB - 1), min_size=1, max_size=4).map(tuple), min_size=1, max_size=25, unique=True
 )
 scorings = st.sampled_from(get_args(Scoring))
+
+
+def named(logits: torch.Tensor, allowed: torch.Tensor | None) -> torch.Tensor:
+    """What a NextToken returns: all logits, or those of the tokens that were named."""
+    return logits if allowed is None else logits.gather(1, allowed)
 
 
 class Recurrent:
@@ -34,12 +39,14 @@ class Recurrent:
         self.query = torch.arange(batch_size)
         self.rows: list[list[int]] = []  # the query of every row, per call
 
-    def __call__(self, tokens: torch.Tensor, parents: torch.Tensor | None) -> torch.Tensor:
+    def __call__(
+        self, tokens: torch.Tensor, parents: torch.Tensor | None, allowed: torch.Tensor | None = None
+    ) -> torch.Tensor:
         if parents is not None:
             self.state = torch.tanh(self.state[parents] @ self.mix + self.embeddings[tokens])
             self.query = self.query[parents]
         self.rows.append(self.query.tolist())
-        return self.state @ self.out
+        return named(self.state @ self.out, allowed)
 
 
 def path_scores(batch_size: int, query: int, path: Identifier, allowed: dict, scoring: Scoring, seed: int) -> float:
@@ -127,7 +134,7 @@ def test_dead_beams_are_never_carried_and_finished_queries_leave() -> None:
 def test_a_settled_query_leaves_the_batch_before_the_others() -> None:
     calls: list[int] = []
 
-    def next_token(tokens: torch.Tensor, parents: torch.Tensor | None) -> torch.Tensor:
+    def next_token(tokens: torch.Tensor, parents: torch.Tensor | None, allowed: None) -> torch.Tensor:
         if parents is None:
             calls.append(len(tokens))
             return torch.tensor([[9.0, 0.0], [0.0, 9.0]])  # the first query is sure of (0,), the second of (1, ...)
@@ -139,8 +146,8 @@ def test_a_settled_query_leaves_the_batch_before_the_others() -> None:
     assert [row[0].tokens for row in found] == [(0,), (1, 0)]
 
 
-def constant(value: float) -> Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor]:
-    return lambda tokens, parents: torch.full((len(tokens), VOCAB), value)
+def constant(value: float) -> NextToken:
+    return lambda tokens, parents, allowed: named(torch.full((len(tokens), VOCAB), value), allowed)
 
 
 def test_ties_go_to_the_lower_token_path() -> None:
@@ -169,7 +176,9 @@ def test_max_length_leaves_longer_identifiers_out() -> None:
 def test_an_impossible_continuation_is_left_out() -> None:
     logits = torch.zeros(1, VOCAB)
     logits[0, 2] = -math.inf
-    found = beam_search(lambda tokens, parents: logits, PrefixTree.build([(1,), (2,)]), 1, 5, scoring="vocabulary")
+    found = beam_search(
+        lambda tokens, parents, allowed: logits, PrefixTree.build([(1,), (2,)]), 1, 5, scoring="vocabulary"
+    )
     assert [hypothesis.tokens for hypothesis in found[0]] == [(1,)]
 
 
@@ -180,12 +189,12 @@ def test_no_query_finds_nothing() -> None:
 @pytest.mark.parametrize("scoring", get_args(Scoring))
 def test_nan_is_an_error(scoring: Scoring) -> None:
     with pytest.raises(GenirError, match=r"scores are not numbers \(NaN\)"):
-        beam_search(constant(math.nan), PrefixTree.build([(1,)]), 1, 2, scoring=scoring)
+        beam_search(constant(math.nan), PrefixTree.build([(1,), (2,)]), 1, 2, scoring=scoring)
 
 
 def test_a_token_that_the_model_does_not_have() -> None:
     with pytest.raises(DataError, match=r"holds token 40, but the model writes tokens 0 to 6 only"):
-        beam_search(constant(0.0), PrefixTree.build([(40,)]), 1, 2, scoring="logits")
+        beam_search(constant(0.0), PrefixTree.build([(40,)]), 1, 2, scoring="vocabulary")
 
 
 def test_refuses_wrong_settings() -> None:
@@ -193,3 +202,129 @@ def test_refuses_wrong_settings() -> None:
         beam_search(constant(0.0), PrefixTree.build([(1,)]), 1, 0, scoring="logits")
     with pytest.raises(ConfigError, match=r"unknown scoring 'alowed': did you mean 'allowed'\?"):
         beam_search(constant(0.0), PrefixTree.build([(1,)]), 1, 1, scoring="alowed")  # type: ignore[arg-type]
+    impossible = {
+        "num_beam_groups is 3: expected a divisor of num_beams, which is 4": {"num_beam_groups": 3},
+        "diversity_penalty is -1.0: expected 0 or more": {"diversity_penalty": -1.0},
+        "num_return is 0: expected at least 1": {"num_return": 0},
+        "threshold is 5: expected 1 to 4, the identifiers returned": {"threshold": 5},
+    }
+    for message, options in impossible.items():
+        with pytest.raises(ConfigError, match=message):
+            beam_search(constant(0.0), PrefixTree.build([(1,)]), 1, 4, scoring="allowed", **options)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="threshold needs log-probabilities"):
+        beam_search(constant(0.0), PrefixTree.build([(1,)]), 1, 4, scoring="logits", threshold=1)
+
+
+class Counting:
+    """Counts the rows that a model is asked for."""
+
+    def __init__(self, next_token: NextToken) -> None:
+        self.next_token, self.asked = next_token, 0
+
+    def __call__(
+        self, tokens: torch.Tensor, parents: torch.Tensor | None, allowed: torch.Tensor | None
+    ) -> torch.Tensor:
+        logits = self.next_token(tokens, parents, allowed)
+        self.asked += len(logits)
+        return logits
+
+
+def test_the_model_is_not_asked_what_is_certain() -> None:
+    identifiers = [(0, 1, 2, 3), (1, 1, 1, 1, 1), (2, 5), (2, 6, 0, 4)]
+    model = Recurrent(2)
+    found = beam_search(model, PrefixTree.build(identifiers), 2, 4, scoring="allowed")
+    assert model.rows == [[0, 1], [0, 1]]  # the root, and the node (2,): the rest of the others is forced
+    assert all({h.tokens for h in row} == set(identifiers) for row in found)
+    alone = Recurrent(1)
+    assert beam_search(alone, PrefixTree.build([(4, 4, 4)]), 1, 4, scoring="allowed") == [
+        [Hypothesis(0, (4, 4, 4), 0.0)]
+    ]
+    assert alone.rows == []
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    identifier_sets,
+    st.integers(1, 6),
+    st.sampled_from(["allowed", "vocabulary"]),
+    st.sampled_from([0.0, 1.0, -0.5]),
+    st.integers(0, 99),
+)
+def test_a_threshold_stops_early_and_changes_nothing_above_it(
+    identifiers: list[Identifier], num_beams: int, scoring: Scoring, length_penalty: float, seed: int
+) -> None:
+    """The reference has as many places as there are identifiers, so that nothing stops it early."""
+    tree = PrefixTree.build(identifiers)
+    whole, stopped = Counting(Recurrent(3, seed)), Counting(Recurrent(3, seed))
+    options = {"scoring": scoring, "length_penalty": length_penalty, "max_length": 4}
+    best = beam_search(whole, tree, 3, num_beams, num_return=1000, **options)  # type: ignore[arg-type]
+    threshold = min(2, num_beams)
+    quick = beam_search(stopped, tree, 3, num_beams, threshold=threshold, **options)  # type: ignore[arg-type]
+    for row, quick_row in zip(best, quick, strict=True):
+        assert row[:threshold] == quick_row[:threshold]
+    assert stopped.asked <= whole.asked
+
+
+def test_a_threshold_saves_calls() -> None:
+    """(0,) is as good as certain; the search for the best need not go on behind (1,)."""
+    logits = torch.full((1, VOCAB), 0.0)
+    logits[0, 0] = 9.0
+    tree = PrefixTree.build([(0,), (1, 0), (1, 1), (1, 2)])
+
+    def asked(threshold: int | None) -> int:
+        model = Counting(lambda tokens, parents, allowed: named(logits.expand(len(tokens), -1), allowed))
+        assert beam_search(model, tree, 1, 4, scoring="allowed", threshold=threshold)[0][0].tokens == (0,)
+        return model.asked
+
+    assert (asked(None), asked(1)) == (2, 1)
+
+
+def test_num_return_keeps_more_than_the_beams() -> None:
+    tree = PrefixTree.build([(1,), (1, 1), (1, 1, 1), (2,), (2, 1)])
+    assert len(beam_search(constant(0.0), tree, 1, 2, scoring="vocabulary", num_return=9)[0]) == 5
+    assert len(beam_search(constant(0.0), tree, 1, 2, scoring="vocabulary", num_return=3)[0]) == 3
+
+
+def plain_diverse_search(
+    identifiers: list[Identifier], score: Callable[[Identifier], float], group_size: int, groups: int, penalty: float
+) -> dict[Identifier, float]:
+    """Diverse beam search by hand, for one query and identifiers of one length."""
+    allowed = continuations(identifiers)
+    running: list[list[Identifier]] = [[()] for _ in range(groups)]
+    for _ in identifiers[0]:
+        used: list[int] = []
+        for group, paths in enumerate(running):
+            candidates = [(*path, token) for path in paths for token in allowed[path]]
+            ranked = sorted(candidates, key=lambda path: (penalty * used.count(path[-1]) - score(path), path))
+            running[group] = ranked[:group_size]
+            used = used + [path[-1] for path in running[group]]
+    return {path: score(path) for paths in running for path in paths}
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(*[st.integers(0, VOCAB - 1)] * 3), min_size=1, max_size=25, unique=True),
+    st.integers(1, 3),
+    st.integers(1, 3),
+    st.sampled_from([0.0, 0.5, 3.0]),
+    scorings,
+)
+def test_diverse_groups(
+    identifiers: list[Identifier], group_size: int, groups: int, penalty: float, scoring: Scoring
+) -> None:
+    tree, allowed = PrefixTree.build(identifiers), continuations(identifiers)
+    options = {"num_beam_groups": groups, "diversity_penalty": penalty, "scoring": scoring}
+    found = beam_search(Recurrent(2), tree, 2, group_size * groups, **options)  # type: ignore[arg-type]
+    for query, row in enumerate(found):
+
+        def score(path: Identifier, query: int = query) -> float:
+            return path_scores(2, query, path, allowed, scoring, 0)
+
+        expected = plain_diverse_search(identifiers, score, group_size, groups, penalty)
+        assert {hypothesis.tokens: hypothesis.score for hypothesis in row} == pytest.approx(expected, abs=1e-4)
+
+
+def test_one_group_is_plain_beam_search() -> None:
+    tree = PrefixTree.build([(a, b) for a in range(4) for b in range(4)])
+    plain = beam_search(Recurrent(2), tree, 2, 4, scoring="allowed")
+    assert beam_search(Recurrent(2), tree, 2, 4, scoring="allowed", diversity_penalty=9.0) == plain

@@ -22,12 +22,17 @@ COMMANDS = {
     ("search",),
     ("evaluate",),
     ("answer",),
+    ("generate",),
+    ("plan",),
+    ("serve-llm",),
     ("demo",),
     ("experiment", "schemes"),
+    ("bench", "constraint"),
     ("bench", "decode"),
+    ("bench", "generate"),
 }
 # Commands that print a table, a ranking or an answer: a program can read every one of them.
-PRINT_FIGURES = COMMANDS - {("data", "import"), ("docids", "build"), ("train",)}
+PRINT_FIGURES = COMMANDS - {("data", "import"), ("docids", "build"), ("train",), ("serve-llm",)}
 
 Path = tuple[str, ...]
 

@@ -12,7 +12,7 @@ from experiments.atlas import Atlas, build_atlas
 from experiments.examples import ExamplesConfig
 from experiments.experiment_schemes import run as compare_schemes
 from experiments.journey import DEPTH, WRITTEN, run_demo
-from experiments.learning import ModelConfig, ObjectiveConfig, SearchConfig
+from experiments.learning import ModelConfig, ObjectiveConfig
 from genir.errors import DataError
 from genir.formats import read_answers, write_dataset
 from genir.manifest import MANIFEST, write_manifest
@@ -20,6 +20,7 @@ from genir.models.code_decoder import CodeDecoderConfig
 from genir.records import Dataset
 from genir.training import TrainingConfig
 from rag.reader_training import ReaderConfig
+from retrievers.generative import GenerativeSettings
 from tests.tiny_text_models import save_tiny_bert
 
 ARMS = ["closed-book", "generative", "bm25", "dense", "oracle", "random"]
@@ -29,7 +30,7 @@ MODEL = ModelConfig(
     objective=ObjectiveConfig(prefixes=(1,), hard_negatives=2),
     examples=ExamplesConfig(passages=0, pseudo_query_weight=0.0),
     training=TrainingConfig(epochs=1, batch_size=32, precision="float32"),
-    search=SearchConfig(num_beams=DEPTH),
+    search=GenerativeSettings(num_beams=DEPTH),
     dev_queries=10,
     device="cpu",
 )

@@ -36,7 +36,7 @@ def test_a_setting_without_key_or_value_is_refused(pair: str) -> None:
 
 def test_every_name_stands_for_something() -> None:
     assert set(SCHEMES) == set(scheme_classes())
-    assert set(model_loaders()) == {"code_decoder", "seq2seq"}
+    assert set(model_loaders()) == {"causal", "code_decoder", "seq2seq"}
     for name in SCHEMES:
         made = make_scheme(name, {}, "an encoder", None)
         assert isinstance(made, DocIDScheme)

@@ -1,0 +1,249 @@
+"""The prefix tree alone, from a thousand to ten million identifiers: building, memory, loading, updates, steps, searches.
+
+Identifiers are 8 tokens of 2,048 codes, drawn at random, unsorted. A step is all that a search asks of the constraint for
+one token of 640 beams: which are settled, their children, the gather of the children's scores and the mask, and of the
+640 that were chosen, which end and which go on; at the level with the widest fan-out among those behind two tokens or
+more, over forty draws of beams in turn. A search is the whole beam search, 9 queries of 70 beams, over random log-probabilities
+that were prepared before. Two other ways stand beside it, on the same identifiers, where they fit; STATIC's figures
+(youtube/static-constraint-decoding) were measured on another machine, with identifiers already sorted and no map to
+documents. Medians are reported; building is timed once from a million identifiers on.
+"""
+
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from experiments.constraint_baselines import BASELINES, measure
+from experiments.constraint_plot import write_plot
+from genir.beam_search import beam_search
+from genir.constraints import PrefixTree
+from genir.errors import ConfigError, MissingExtraError
+from genir.manifest import machine, provenance, write_json
+
+Row = dict[str, Any]
+
+LENGTH, CODES = 8, 2048
+BEAMS = 640  # of a step
+QUERIES, QUERY_BEAMS = 9, 70  # of a search
+GPU_BEAMS = 2 * 70
+DRAWS = 40
+UPDATES = 1000
+LARGEST_BASELINE = 100_000
+STATIC = (
+    {"docs": 10**5, "build_s": 0.15, "bytes_per_id": 290.0, "step_us": 167.0, "search_ms": 39.0},
+    {"docs": 10**6, "build_s": 1.3, "bytes_per_id": 100.0, "step_us": 196.0, "search_ms": 38.0},
+    {"docs": 10**7, "build_s": 13.8, "bytes_per_id": 75.0, "step_us": 267.0, "search_ms": 38.0},
+)
+_COLUMNS = {
+    "build_s": "build s",
+    "bytes_per_id": "bytes/id",
+    "load_ms": "load ms",
+    "step_us": "step µs",
+    "search_ms": "search ms",
+    "update_share": "add 1,000 / build",
+    "delete_share": "delete 1,000 / build",
+    "gpu_step_ms": "GPU step ms",
+}
+
+
+def run(
+    docs: Sequence[int],
+    json: Path | None = None,
+    seed: int = 0,
+    repeats: int = 9,
+    largest_baseline: int = LARGEST_BASELINE,
+) -> dict[str, Any]:
+    """Measure every size, print a table, write the figures to `json` where it is given (plot and manifest beside it).
+
+    `update_share` and `delete_share` are the time of 1,000 additions or deletions over that of the build. Raises
+    ConfigError for a size below 1.
+    """
+    if not docs or min(docs) < 1:
+        raise ConfigError(f"sizes are {list(docs)}: expected numbers of documents, at least 1 each")
+    rows: list[Row] = []
+    others: dict[str, list[Row]] = {name: [] for name in BASELINES}
+    for size in docs:
+        Console(stderr=True).print(f"{size:,} identifiers ...")
+        row, beside = _measure_size(size, seed, repeats, size <= largest_baseline)
+        rows.append(row)
+        for name, other in beside.items():
+            others[name].append(other)
+    settings = {
+        "length": LENGTH,
+        "codes": CODES,
+        "step_beams": BEAMS,
+        "search_beams": [QUERIES, QUERY_BEAMS],
+        "repeats": repeats,
+        "largest_baseline": largest_baseline,
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "machine": machine(),
+    }
+    figures: dict[str, Any] = {
+        "rows": rows,
+        "baselines": others,
+        "static_published": list(STATIC),
+        "settings": settings,
+    }
+    _print(figures)
+    if json is not None:
+        write_json(json, figures)
+        write_json(json.with_suffix(".manifest.json"), provenance("bench constraint", settings, {}, seed))
+        try:
+            write_plot(json.with_suffix(".svg"), {"genir": rows, "STATIC (another machine)": STATIC, **others})
+        except MissingExtraError as error:
+            Console(stderr=True).print(f"no plot: {error}")
+    return figures
+
+
+def _measure_size(size: int, seed: int, repeats: int, with_baselines: bool) -> tuple[Row, dict[str, Row]]:
+    generator = np.random.default_rng(seed)
+    identifiers = generator.integers(0, CODES, (size, LENGTH), dtype=np.int16)
+    build_seconds, tree = _timed(lambda: PrefixTree.build(identifiers, CODES), 1 if size >= 10**6 else 5)
+    row: Row = {"docs": size, "build_s": build_seconds, "bytes_per_id": tree.nbytes / size}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "tree.safetensors")
+        tree.save(path)
+        row["load_ms"] = 1e3 * _timed(lambda: PrefixTree.load(path), repeats)[0]
+    new = generator.integers(0, CODES, (UPDATES, LENGTH))
+    gone = generator.permutation(size)[:UPDATES]
+    row["update_share"] = _timed(lambda: tree.with_documents(new), repeats)[0] / build_seconds
+    row["delete_share"] = _timed(lambda: tree.without_documents(gone), repeats)[0] / build_seconds
+
+    draws = [identifiers[generator.integers(0, size, BEAMS)] for _ in range(DRAWS)]
+    level, fan_out = _widest_level(tree, draws[0])
+    beams = [_walk(tree, draw, level) for draw in draws]
+    logits = torch.from_numpy(generator.standard_normal((BEAMS, CODES), np.float32))
+    row |= {"step_level": level, "step_fan_out": fan_out}
+    row["step_us"] = 1e6 / DRAWS * _timed(lambda: [_step(tree, nodes, logits) for nodes in beams], repeats)[0]
+    row["children_us"] = 1e6 / DRAWS * _timed(lambda: [tree.children(nodes) for nodes in beams], repeats)[0]
+    search = _search(tree, generator)
+    row["search_ms"] = 1e3 * _timed(search, repeats)[0]
+    row["search_found"] = sum(map(len, search()))
+    if torch.cuda.is_available():
+        row["gpu_step_ms"] = _gpu_step_ms(tree, draws[0][:GPU_BEAMS], repeats)
+    row["peak_rss_gb"] = (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    )
+    beside: dict[str, Row] = {}
+    if with_baselines:
+        paths = torch.from_numpy(draws[0][:, :level].astype(np.int64))
+        for name, make in BASELINES.items():
+            beside[name] = {"docs": size, **measure(make, identifiers.tolist(), paths, logits, repeats)}
+    return row, beside
+
+
+def _timed(call: Callable[[], Any], repeats: int) -> tuple[float, Any]:
+    """Median seconds, and the last result; a round to warm up where there are several."""
+    result = call() if repeats > 1 else None
+    seconds = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        result = call()
+        seconds.append(time.perf_counter() - started)
+    return statistics.median(seconds), result
+
+
+def _walk(tree: PrefixTree, identifiers: NDArray[np.int16], level: int) -> torch.Tensor:
+    """The nodes (N,) behind the first `level` tokens of identifiers (N, L)."""
+    wanted = torch.from_numpy(identifiers.astype(np.int64)).to(tree.device)
+    nodes = tree.start(len(wanted))
+    for column in range(level):
+        parts = []
+        for start in range(0, len(nodes), 64):  # few at a time: the first levels are wide
+            part = slice(start, start + 64)
+            tokens, children, mask = tree.children(nodes[part])
+            parts.append(children[(tokens == wanted[part, column, None]) & mask])
+        nodes = torch.cat(parts)
+    return nodes
+
+
+def _widest_level(tree: PrefixTree, identifiers: NDArray[np.int16]) -> tuple[int, int]:
+    """Of the levels behind two tokens or more, that at which these beams have the widest fan-out, and this."""
+    fan_outs = [tree.children(_walk(tree, identifiers, level))[2].shape[1] for level in range(2, LENGTH)]
+    return 2 + int(np.argmax(fan_outs)), max(fan_outs)
+
+
+def _step(tree: PrefixTree, nodes: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """What the constraint adds to a model's step; the first child of every beam stands for what is chosen."""
+    settled = tree.settled(nodes)
+    tokens, children, mask = tree.children(nodes)
+    scores = logits.gather(1, tokens).masked_fill_(~mask, float("-inf"))
+    chosen = children[:, 0]
+    return settled, scores, tree.leaf(chosen), tree.continues(chosen)
+
+
+def _search(tree: PrefixTree, generator: np.random.Generator) -> Callable[[], Any]:
+    shape = (LENGTH, QUERIES * QUERY_BEAMS, CODES)
+    prepared = torch.from_numpy(generator.standard_normal(shape, np.float32)).log_softmax(2)
+
+    def search() -> Any:
+        step = iter(prepared)
+
+        def next_token(
+            tokens: torch.Tensor, parents: torch.Tensor | None, allowed: torch.Tensor | None
+        ) -> torch.Tensor:
+            logits: torch.Tensor = next(step)[: len(tokens)]
+            return logits if allowed is None else logits.gather(1, allowed)
+
+        return beam_search(next_token, tree, QUERIES, QUERY_BEAMS, scoring="logits")
+
+    return search
+
+
+def _gpu_step_ms(tree: PrefixTree, identifiers: NDArray[np.int16], repeats: int) -> float:
+    """Milliseconds that the constraint adds to a step on the GPU, the mean over all levels."""
+    device_tree = tree.to("cuda")
+    levels = [_walk(device_tree, identifiers, level) for level in range(LENGTH)]
+    logits = torch.randn(len(identifiers), CODES, device="cuda")
+
+    def steps() -> None:
+        for nodes in levels:
+            _step(device_tree, nodes, logits)
+        torch.cuda.synchronize()
+
+    return 1e3 / LENGTH * _timed(steps, max(repeats, 2))[0]
+
+
+def _print(figures: dict[str, Any]) -> None:
+    rows = figures["rows"]
+    columns = {key: label for key, label in _COLUMNS.items() if key != "gpu_step_ms" or key in rows[0]}
+    table = Table(
+        "documents", "constraint", *columns.values(), title=f"random identifiers, {LENGTH} tokens of {CODES:,} codes"
+    )
+    published = {row["docs"]: row for row in figures["static_published"]}
+    for row in rows:
+        beside = {
+            name: next((other for other in others if other["docs"] == row["docs"]), None)
+            for name, others in figures["baselines"].items()
+        }
+        lines = {"genir prefix tree": row, **beside, "STATIC, published": published.get(row["docs"])}
+        for name, line in lines.items():
+            cells = [_cell(key, None if line is None else line.get(key)) for key in columns]
+            table.add_row(
+                f"{row['docs']:,}" if line is row else "", name, *cells, end_section=name.startswith("STATIC")
+            )
+    Console().print(
+        table,
+        "STATIC's figures come from another machine, from sorted identifiers, without a map to documents. "
+        f"The other two are left out above {figures['settings']['largest_baseline']:,} identifiers (memory).",
+    )
+
+
+def _cell(key: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    if key.endswith("_share"):
+        return f"{value:.2%}"
+    return f"{value:,.3g}" if value < 100 else f"{value:,.0f}"
