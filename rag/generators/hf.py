@@ -18,6 +18,7 @@ import torch
 from genir.devices import pick_device
 from genir.errors import ArtefactError, ConfigError, GenirError
 from genir.protocols import Generation, SamplingParams
+from rag.generators.limits import refuse
 
 
 def load_causal_lm(name: str) -> tuple[Any, Any]:
@@ -103,6 +104,7 @@ class HFGenerator:
         `allowed` names for every prompt the tokens that may follow what it has written; None for any.
         Raises GenirError for a prompt that leaves no room for an answer in the model's context.
         """
+        refuse(params, ("num_beams", "length_penalty", "repetition_penalty"), "the generator hf")
         encoded = [self._encode(prompt, params) for prompt in prompts]
         order = sorted(range(len(prompts)), key=lambda i: len(encoded[i]))
         done: dict[int, Generation] = {}
@@ -113,13 +115,16 @@ class HFGenerator:
             for rows in self._decode([encoded[i] for i in chosen], params, limits):  # noqa: B007 - the last state is what counts
                 pass
             done |= {
-                i: Generation(row.text, tuple(row.tokens), tuple(row.logprobs), row.finish_reason)
+                i: Generation(
+                    row.text, tuple(row.tokens), tuple(row.logprobs) if params.logprobs else (), row.finish_reason
+                )
                 for i, row in zip(chosen, rows, strict=True)
             }
         return [done[i] for i in range(len(prompts))]
 
     def stream(self, prompt: str, params: SamplingParams) -> Iterator[str]:
         """The text of `generate` in pieces. Text that a stop string or half a character may still end is held back."""
+        refuse(params, ("num_beams", "length_penalty", "repetition_penalty"), "the generator hf")
         held = max((len(stop) for stop in params.stop), default=1) - 1
         sent, text = 0, ""
         for (row,) in self._decode([self._encode(prompt, params)], params):
@@ -158,7 +163,7 @@ class HFGenerator:
         ids = torch.tensor([[pad] * (longest - len(p)) + list(p) for p in prompts], device=device)
         mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
         takes_positions = "position_ids" in signature(model.forward).parameters
-        ends = _end_tokens(model, tokenizer)
+        ends = set() if params.ignore_eos else _end_tokens(model, tokenizer)
         rows = [_Row(torch.Generator().manual_seed(params.seed)) for _ in prompts]
         cache = None
         for _ in range(params.max_new_tokens):

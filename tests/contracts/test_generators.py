@@ -1,6 +1,9 @@
 """One suite for every generator: what the Protocol promises, checked alike."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +22,7 @@ PROMPTS = [
 ]
 
 
-def tiny_tokenizer() -> object:
+def tiny_tokenizer() -> Any:
     """One token a byte, with <s> in front: no file is read."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
@@ -32,7 +35,7 @@ def tiny_tokenizer() -> object:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
 
 
-def tiny_hf() -> Generator:
+def tiny_llama() -> Any:
     from transformers import LlamaConfig, LlamaForCausalLM
 
     torch.manual_seed(0)
@@ -48,13 +51,52 @@ def tiny_hf() -> Generator:
         eos_token_id=1,
         initializer_range=0.4,
     )
-    return HFGenerator.of(LlamaForCausalLM(config), tiny_tokenizer(), label="tiny")
+    return LlamaForCausalLM(config)
 
 
-@pytest.fixture(params=[ExtractiveGenerator, tiny_hf], ids=["extractive", "hf"])
-def generator(request: pytest.FixtureRequest) -> Generator:
-    make: Callable[[], Generator] = request.param
-    return make()
+@contextmanager
+def extractive(_: Path) -> Iterator[Generator]:
+    yield ExtractiveGenerator()
+
+
+@contextmanager
+def hugging_face(_: Path) -> Iterator[Generator]:
+    yield HFGenerator.of(tiny_llama(), tiny_tokenizer(), label="tiny")
+
+
+@contextmanager
+def our_engine(folder: Path) -> Iterator[Generator]:
+    from rag.llama.engine import EngineOptions, LlamaEngine
+
+    tiny_llama().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    with LlamaEngine(folder, EngineOptions(threads=1)) as engine:
+        yield engine
+
+
+@contextmanager
+def our_server(folder: Path) -> Iterator[Generator]:
+    pytest.importorskip("fastapi", reason='the extra "serve" is not installed')
+    pytest.importorskip("uvicorn", reason='the extra "serve" is not installed')
+    from rag.generators.openai import OpenAIGenerator
+    from rag.llama.engine import EngineOptions, LlamaEngine
+    from rag.serving.server import serving
+
+    tiny_llama().save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    with serving(LlamaEngine(folder, EngineOptions(threads=1))) as url:
+        yield OpenAIGenerator(url, dialect="vllm")
+
+
+@pytest.fixture(
+    params=[extractive, hugging_face, our_engine, our_server],
+    ids=["extractive", "hf", "llama", "openai"],
+    scope="module",
+)
+def generator(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generator]:
+    make: Callable[[Path], AbstractContextManager[Generator]] = request.param
+    with make(tmp_path_factory.mktemp("model")) as made:
+        yield made
 
 
 def test_it_is_a_named_generator(generator: Generator) -> None:

@@ -1,0 +1,366 @@
+"""The ring: micro-batches go round from the front through every stage and back. The only file that sends or receives.
+
+The front tells every stage about a micro-batch (its tokens, places and blocks: JSON over a socket of its own); hidden states go from
+stage to stage by torch.distributed (gloo, or nccl between GPUs); the last stage sends tokens back to the front, never scores. A stage
+posts the receive for the next micro-batch before it computes the present one, and its sends are not waited for, so that nothing
+drains; sends and receives between two stages keep one order, and a front that never waits to send cannot deadlock with them.
+
+Faults: an ended socket is a dead stage; a stage that does not answer a ping is stopped or gone; one that computes for too long hangs.
+The front names it and ends the others. A stage whose front is gone ends itself.
+
+Known gap: with nccl a stage needs a GPU of its own.
+"""
+
+import json
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import timedelta
+from multiprocessing.connection import Connection, wait
+from queue import SimpleQueue
+from time import monotonic, perf_counter
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+
+from genir import errors
+from rag.llama.batch import MicroBatch, StepResult
+from rag.llama.launch import Launched, launch, listen, own_connection
+from rag.llama.runner import StageCounters, StageError, StageRunner, StageSetup
+from rag.llama.weights import pick_dtype
+
+_BLAME = 1.0  # s to find out who died first, when several stages report at once
+_NEIGHBOUR = "neighbour"  # how a stage reports that the one beside it is gone
+
+
+class Pipeline(Protocol):
+    """What the engine drives: micro-batches in, results out, in the same order."""
+
+    def start(self) -> None:
+        """Load the stages."""
+        ...
+
+    def send(self, batch: MicroBatch) -> None:
+        """Let a micro-batch in."""
+        ...
+
+    def receive(self) -> StepResult:
+        """The oldest result that has not been taken. Raises StageError, naming the stage, where none can come."""
+        ...
+
+    def counters(self) -> list[StageCounters]:
+        """Per stage, since the start."""
+        ...
+
+    def close(self) -> None:
+        """End the stages; nothing of them is left."""
+        ...
+
+
+class LocalPipeline:
+    """One stage in this very process: no process group, no socket."""
+
+    def __init__(self, setup: StageSetup) -> None:
+        self.runner = StageRunner(setup)
+        self._results: deque[StepResult] = deque()
+
+    def start(self) -> None:
+        """Load the stage."""
+        self.runner.load()
+
+    def send(self, batch: MicroBatch) -> None:
+        """Run a micro-batch."""
+        made = self.runner.run(batch)
+        assert isinstance(made, StepResult)
+        self._results.append(made)
+
+    def receive(self) -> StepResult:
+        """Its result."""
+        return self._results.popleft()
+
+    def counters(self) -> list[StageCounters]:
+        """Of the one stage."""
+        return [self.runner.counters]
+
+    def close(self) -> None:
+        """Let weights and cache go."""
+        self.runner = StageRunner(self.runner.setup)
+
+
+class ProcessPipeline:
+    """Stages in processes of their own: started here, or by torchrun where `front` is the address that they come to."""
+
+    def __init__(
+        self, setups: Sequence[StageSetup], front: str = "", heartbeat: float = 5.0, start_timeout: float = 600.0
+    ) -> None:
+        self.setups, self.front = list(setups), front
+        self.heartbeat, self.start_timeout = heartbeat, start_timeout
+        self._launched: Launched | None = None
+        self._results: deque[StepResult] = deque()
+        self._counters: list[StageCounters] = [StageCounters() for _ in setups]
+        self._computing: list[float] = [0.0] * len(setups)
+        self._answered: list[float] = [0.0] * len(setups)
+        self._ready: set[int] = set()
+
+    def start(self) -> None:
+        """Start or await the processes, and wait until all have loaded. Raises StageError, or what a stage met while loading."""
+        if self._launched is not None:
+            return
+        started = listen(self.front, len(self.setups), self.start_timeout) if self.front else launch(self.setups)
+        self._launched = started
+        rendezvous = started.rendezvous
+        for connection, setup in zip(started.connections, self.setups, strict=True):
+            self._tell(connection, {"setup": setup.to_json() | {"rendezvous": rendezvous}})
+        deadline = monotonic() + self.start_timeout
+        while len(self._ready) < len(self.setups):
+            self._listen(self.heartbeat)
+            if monotonic() > deadline:
+                slow = min(set(range(len(self.setups))) - self._ready)
+                raise self._fail(StageError(f"{self.setups[slow]} did not load within {self.start_timeout:.0f} s"))
+        started.met()
+
+    def send(self, batch: MicroBatch) -> None:
+        """Tell every stage about a micro-batch."""
+        message = json.dumps({"batch": batch.to_json()}).encode()
+        for number, connection in enumerate(self._connections):
+            try:
+                connection.send_bytes(message)
+            except OSError:
+                raise self._find_fault(number) from None
+
+    def receive(self) -> StepResult:
+        """The oldest result. Raises StageError within seconds where a stage died, stopped, or hangs."""
+        begin = asked = monotonic()
+        while not self._results:
+            if self._listen(self.heartbeat / 4):
+                continue
+            now = monotonic()
+            if asked == begin or now - asked > self.heartbeat / 2:
+                self._ask()
+                asked = now
+            silent = [n for n, answered in enumerate(self._answered) if now - max(answered, begin) > self.heartbeat]
+            if silent:
+                who = self.setups[silent[0]]
+                raise self._fail(
+                    StageError(
+                        f"{who} has not answered for {self.heartbeat:.0f} s: it was stopped, or its machine is gone"
+                    )
+                )
+            if now - begin > self.setups[0].step_timeout:
+                longest = max(range(len(self.setups)), key=lambda n: self._computing[n])
+                who, seconds = self.setups[longest], self._computing[longest]
+                raise self._fail(
+                    StageError(
+                        f"{who} hangs: it has computed one micro-batch for {seconds:.0f} s; all requests are ended"
+                    )
+                )
+        return self._results.popleft()
+
+    def counters(self) -> list[StageCounters]:
+        """Per stage, asked for now."""
+        begin = monotonic()
+        self._answered = [0.0] * len(self.setups)
+        self._ask()
+        while min(self._answered) < begin:
+            self._listen(self.heartbeat)
+            if monotonic() - begin > self.heartbeat:
+                raise self._find_fault(min(range(len(self.setups)), key=lambda n: self._answered[n]))
+        return list(self._counters)
+
+    def close(self) -> None:
+        """Ask the stages to end, and see to it that they do."""
+        if self._launched is None:
+            return
+        for connection in self._connections:
+            try:
+                self._tell(connection, {"close": True})
+            except OSError:
+                continue  # it has ended already
+        self._launched.end(patience=3.0)
+        self._launched = None
+
+    @property
+    def _connections(self) -> list[Connection]:
+        if self._launched is None:
+            raise StageError("the pipeline is closed")
+        return self._launched.connections
+
+    @staticmethod
+    def _tell(connection: Connection, message: object) -> None:
+        connection.send_bytes(json.dumps(message).encode())
+
+    def _ask(self) -> None:
+        for number, connection in enumerate(self._connections):
+            try:
+                self._tell(connection, {"ping": True})
+            except OSError:
+                raise self._find_fault(number) from None
+
+    def _listen(self, timeout: float) -> bool:
+        """Take in what stages say, for at most `timeout` seconds; whether there was anything."""
+        connections = self._connections
+        ready = wait(connections, timeout)
+        for number, connection in enumerate(connections):
+            if connection in ready:
+                try:
+                    self._take_in(number, json.loads(connection.recv_bytes()))
+                except (EOFError, OSError):
+                    raise self._find_fault(number) from None
+        return bool(ready)
+
+    def _take_in(self, number: int, message: dict[str, Any]) -> None:
+        if "result" in message:
+            self._results.append(StepResult.from_json(message["result"]))
+        elif "error" in message:
+            raise self._find_fault(number, message)
+        else:
+            self._counters[number] = StageCounters(**message["counters"])
+            self._computing[number] = message["computing"]
+            self._answered[number] = monotonic()
+            self._ready.add(number)
+
+    def _find_fault(self, number: int, report: dict[str, Any] | None = None) -> errors.GenirError:
+        """The error to raise, with everything ended: what a stage says of itself, then who died, then who lost a neighbour."""
+        said: dict[int, dict[str, Any]] = {} if report is None else {number: report}
+        dead: list[int] = [number] if report is None else []
+        deadline = monotonic() + _BLAME
+        open_ones = {c: n for n, c in enumerate(self._connections) if n not in dead}
+        while open_ones and monotonic() < deadline and not any(r["kind"] != _NEIGHBOUR for r in said.values()):
+            for connection in wait(list(open_ones), max(0.0, deadline - monotonic())):
+                who = open_ones[connection]  # type: ignore[index]
+                try:
+                    message = json.loads(connection.recv_bytes())  # type: ignore[union-attr]
+                except (EOFError, OSError):
+                    del open_ones[connection]  # type: ignore[arg-type]
+                    if who not in said:
+                        dead.append(who)
+                    continue
+                if "error" in message:
+                    said[who] = message
+        for reported in said.values():
+            if reported["kind"] != _NEIGHBOUR:
+                return self._fail(getattr(errors, reported["kind"], StageError)(reported["error"]))
+        who = dead[0] if dead else min(said)
+        how = self._launched.how_it_ended(who) if self._launched and who in dead else "lost its neighbour"
+        return self._fail(StageError(f"{self.setups[who]} {how}; all requests are ended, start the engine again"))
+
+    def _fail(self, error: errors.GenirError) -> errors.GenirError:
+        """End every process, without patience."""
+        if self._launched is not None:
+            self._launched.end(patience=0.0)
+            self._launched = None
+        return error
+
+
+class StageProcess:
+    """The other side: one stage in a process of its own, until the front says so or is gone."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._speaking = threading.Lock()
+        self._inbox: SimpleQueue[MicroBatch | None] = SimpleQueue()
+        self._under_way: deque[tuple[dist.Work | None, torch.Tensor]] = deque()
+
+    def run(self) -> None:
+        """Load, say so, then work."""
+        signal.signal(
+            signal.SIGINT, signal.SIG_IGN
+        )  # Ctrl-C reaches the whole terminal; the front decides what it means
+        self._setup = StageSetup.from_json(json.loads(self._connection.recv_bytes())["setup"])
+        self._runner = StageRunner(self._setup)
+        try:
+            self._join()
+            self._runner.load()
+            threading.Thread(target=self._hear, daemon=True).start()
+            self._report()
+            self._work()
+        except errors.GenirError as error:
+            self._say({"error": str(error), "kind": type(error).__name__})
+        except RuntimeError as error:  # torch's and gloo's
+            lost = isinstance(error, dist.DistError) or "onnection" in str(error) or "gloo" in str(error)
+            kind = _NEIGHBOUR if lost else StageError.__name__
+            self._say({"error": f"{self._setup} failed: {str(error).splitlines()[0]}", "kind": kind})
+        finally:
+            os._exit(0)  # threads of gloo and of this class may be waiting for ever
+
+    def _join(self) -> None:
+        """The process group of all stages."""
+        setup, cuda = self._setup, self._setup.device.startswith("cuda")
+        if cuda:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        dist.init_process_group(
+            "nccl" if cuda else "gloo",
+            init_method=setup.rendezvous,
+            rank=setup.number,
+            world_size=int(os.environ["WORLD_SIZE"]),
+            timeout=timedelta(seconds=max(setup.step_timeout, 60) * 2),
+        )
+
+    def _work(self) -> None:
+        """Micro-batches in the order in which the front made them."""
+        expected: deque[tuple[MicroBatch, torch.Tensor | None, dist.Work | None]] = deque()
+        while True:
+            while not expected or not self._inbox.empty():
+                batch = self._inbox.get()
+                if batch is None:
+                    return
+                expected.append((batch, *self._expect(batch)))
+            batch, hidden, arrival = expected.popleft()
+            if arrival is not None:
+                arrival.wait()
+            made = self._runner.run(batch, hidden)
+            if isinstance(made, StepResult):
+                self._say({"result": [made.number, made.tokens, made.logprobs, made.tops]})
+            else:
+                self._pass_on(made)
+
+    def _expect(self, batch: MicroBatch) -> tuple[torch.Tensor | None, dist.Work | None]:
+        """Post the receive for a micro-batch's hidden states (T, E)."""
+        if self._setup.part.first:
+            return None, None
+        shape = len(batch.tokens), self._setup.config.hidden_size
+        hidden = torch.empty(shape, dtype=pick_dtype(self._setup.dtype, self._setup.config), device=self._setup.device)
+        return hidden, dist.irecv(hidden, self._setup.number - 1)
+
+    def _pass_on(self, hidden: torch.Tensor) -> None:
+        """Send hidden states on, keep them until they have left."""
+        self._under_way.append((dist.isend(hidden.contiguous(), self._setup.number + 1), hidden))
+        while len(self._under_way) > 64 or (self._under_way and self._is_sent(self._under_way[0][0])):
+            work, _ = self._under_way.popleft()
+            if work is not None:
+                work.wait()
+
+    @staticmethod
+    def _is_sent(work: dist.Work | None) -> bool:
+        return work is None or work.is_completed()
+
+    def _hear(self) -> None:
+        """What the front says, on a thread of its own, so that a ping is answered while a micro-batch is computed."""
+        try:
+            while True:
+                message = json.loads(self._connection.recv_bytes())
+                if "batch" in message:
+                    self._inbox.put(MicroBatch.from_json(message["batch"]))
+                elif "ping" in message:
+                    self._report()
+                else:
+                    self._inbox.put(None)
+        except (EOFError, OSError):
+            os._exit(0)  # the front is gone
+
+    def _report(self) -> None:
+        since = self._runner.computing_since
+        computing = 0.0 if since is None else perf_counter() - since
+        self._say({"counters": asdict(self._runner.counters), "computing": computing})
+
+    def _say(self, message: object) -> None:
+        with self._speaking:
+            self._connection.send_bytes(json.dumps(message).encode())
+
+
+if __name__ == "__main__":
+    StageProcess(own_connection()).run()

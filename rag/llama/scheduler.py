@@ -1,0 +1,366 @@
+"""Continuous batching: which sequences go into the next micro-batch, and what its result means for them. Integers only.
+
+Requests wait, are admitted while blocks last, run, and leave between steps. A micro-batch is either a decode step (one token of every
+sequence in it) or a chunk of prefill; while there is work of both kinds they take turns, so that a long prompt stalls nobody. At most
+`in_flight` micro-batches are under way; a decode step takes its share of what runs (running / micro_batches), so that every stage
+finds one waiting. Micro-batches pass every stage in the order in which they were made: therefore a block that an earlier one fills may
+be read, and a block that it no longer needs be written, by a later one.
+
+When blocks run out, the youngest request that is not under way gives its blocks back and is computed again later; one that could
+never fit is refused at once. A recomputed request writes the same text: its randomness depends on its seed and the place only.
+
+Invariants: a request is in exactly one of waiting, prompts, ready, under way, finished; blocks held by nobody are free.
+"""
+
+from collections import Counter, deque
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+
+from genir.errors import GenirError
+from rag.llama.batch import MicroBatch, StepResult
+from rag.llama.beams import BeamSearch
+from rag.llama.block_pool import BlockPool, chain_keys
+from rag.llama.request import Request, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What bounds a step: sequences that run at once, prefill tokens a micro-batch, micro-batches, and how many are under way."""
+
+    max_running: int = 64
+    token_budget: int = 256
+    micro_batches: int = 1
+    micro_batch_size: int | None = None
+    in_flight: int = 1
+    use_cache: bool = True
+    prefix_sharing: bool = True
+
+
+@dataclass(slots=True)
+class SchedulerCounts:
+    """What has happened since the start. `waste` sums, over steps, the share of allocated slots that held nothing."""
+
+    micro_batches: int = 0
+    generated_tokens: int = 0
+    prefill_tokens: int = 0
+    shared_tokens: int = 0
+    preemptions: int = 0
+    waste: float = 0.0
+
+
+@dataclass(slots=True)
+class _Flight:
+    """A micro-batch under way: its sequences in the order of its rows, and whether a token was wanted of each."""
+
+    rows: list[tuple[Request, Sequence, int, bool]] = field(
+        default_factory=list
+    )  # (request, sequence, new tokens, wanted)
+
+
+class Scheduler:
+    """`schedule` makes micro-batches until it says None; `complete` takes their results, in the same order."""
+
+    def __init__(self, pool: BlockPool, limits: Limits, ends: Collection[int]) -> None:
+        self.pool, self.limits, self.ends = pool, limits, frozenset(ends)
+        self.counts = SchedulerCounts()
+        self.flights: dict[int, _Flight] = {}
+        self._waiting: deque[Request] = deque()
+        self._prompts: deque[Request] = deque()
+        self._ready: deque[Request] = deque()
+        self._running: dict[int, Request] = {}  # by id, in order of admission
+        self._prefill_next = True
+        self._number = 0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether any request is not finished."""
+        return bool(self._waiting or self._running)
+
+    def unfinished(self) -> list[Request]:
+        """All requests that are not finished."""
+        return [*self._running.values(), *self._waiting]
+
+    def check(self, prompt_length: int, max_new_tokens: int, width: int) -> None:
+        """Raise GenirError for a request that could not run even if it were alone."""
+        shared = prompt_length // self.pool.block_size
+        needed = shared + width * (self.pool.needed(prompt_length + max_new_tokens) - shared)
+        if needed > self.pool.blocks:
+            raise GenirError(
+                f"prompt of {prompt_length} tokens + max_new_tokens {max_new_tokens} needs {needed} cache blocks, the memory "
+                f"budget holds {self.pool.blocks} of {self.pool.block_size} tokens: give a larger cache or a shorter request"
+            )
+        if width > self.limits.max_running:
+            raise GenirError(
+                f"num_beams is {width}, but max_running lets {self.limits.max_running} sequences run at once"
+            )
+
+    def add(self, request: Request) -> None:
+        """Queue a request that `check` let pass."""
+        if request.width > 1:
+            params = request.params
+            ends = frozenset() if params.ignore_eos else self.ends
+            request.beams = BeamSearch(request.width, params.length_penalty, params.max_new_tokens, ends)
+        request.sequences = [Sequence(list(request.prompt_tokens))]
+        self._waiting.append(request)
+
+    def schedule(self) -> MicroBatch | None:
+        """The next micro-batch, or None while nothing can start."""
+        if len(self.flights) >= self.limits.in_flight:
+            return None
+        self._admit()
+        order = (self._prefill, self._decode) if self._prefill_next else (self._decode, self._prefill)
+        batch = order[0]() or order[1]()
+        if batch is None:
+            return None
+        self._prefill_next = batch.decode
+        self._count(batch)
+        return batch
+
+    def complete(self, result: StepResult) -> list[Request]:
+        """Take in a result; returns the requests that wrote a token or ended."""
+        flight = self.flights.pop(result.number)
+        advanced: dict[int, Request] = {}
+        places: dict[int, list[int]] = {}
+        for place, (request, sequence, count, wanted) in enumerate(flight.rows):
+            sequence.computed = 0 if wanted and not self.limits.use_cache else sequence.computed + count
+            request.flying = False
+            advanced.setdefault(request.id, request)
+            if wanted:
+                places.setdefault(request.id, []).append(place)
+        for request in advanced.values():
+            rows = places.get(request.id, [])
+            if request.cancelled:
+                self.finish(request, "cancelled")
+            elif request.beams is not None and rows:
+                self._advance_beams(request, [result.tops[row] for row in rows])
+            elif rows:
+                self._advance(request, result.tokens[rows[0]], result.logprobs[rows[0]] if result.logprobs else None)
+            if not request.done:
+                self._queue(request)
+        return [request for request in advanced.values() if request.done or request.id in places]
+
+    def cancel(self, request: Request) -> bool:
+        """End a request; at once where it is not under way (then True), else with its micro-batch."""
+        request.cancelled = True
+        if request.done or request.flying:
+            return False
+        self.finish(request, "cancelled")
+        return True
+
+    def finish(self, request: Request, reason: str) -> None:
+        """End a request that is not under way, and give its blocks back."""
+        request.finish_reason = reason
+        for queue in (self._waiting, self._prompts, self._ready):
+            if request in queue:
+                queue.remove(request)
+        self._running.pop(request.id, None)
+        self._release(request.sequences)
+
+    # -- making micro-batches ---------------------------------------------------------------------------------------------------
+
+    def _admit(self) -> None:
+        """Let waiting requests run while their prompts find room beside those already promised."""
+        while self._waiting:
+            request = self._waiting[0]
+            running = sum(other.width for other in self._running.values())
+            promised = sum(self._missing(other) for other in self._prompts)
+            if running and running + request.width > self.limits.max_running:
+                break
+            if self._running and self._missing(request) + promised > self.pool.free:
+                break
+            self._running[request.id] = self._waiting.popleft()
+            self._queue(request)
+
+    def _missing(self, request: Request) -> int:
+        """Blocks that its prompts still need, what may be shared not counted."""
+        return sum(self.pool.needed(len(s.tokens) + 1) - len(s.blocks) for s in request.sequences)
+
+    def _queue(self, request: Request) -> None:
+        """Put a running request where its next micro-batch will look for it."""
+        decodes = self.limits.use_cache and all(sequence.pending == 1 for sequence in request.sequences)
+        (self._ready if decodes else self._prompts).append(request)
+
+    def _prefill(self) -> MicroBatch | None:
+        """Chunks of prompts, first come first served, up to the token budget."""
+        batch, flight = MicroBatch(self._number, decode=False), _Flight()
+        budget, most = self.limits.token_budget, self._share_of_running()
+        for request in list(self._prompts):
+            if budget <= 0 or len(flight.rows) >= most:
+                break
+            if request not in self._prompts:
+                continue  # preempted for another in this very loop
+            # Beams that were preempted stop one token short: their last tokens are decoded together.
+            left_out = int(len(request.sequences) > 1)
+            for sequence in request.sequences:
+                self._share_prefix(sequence)
+                count = min(sequence.pending - left_out, budget)
+                if count <= 0:
+                    continue
+                if not self._make_room(request, [sequence], count, batch):
+                    break
+                self._put(batch, flight, request, sequence, count)
+                budget -= count
+            if request.flying:
+                self._prompts.remove(request)
+            elif all(sequence.pending == 1 for sequence in request.sequences) and self.limits.use_cache:
+                self._prompts.remove(request)  # all but the last token was shared
+                self._ready.append(request)
+        return self._launch(batch, flight)
+
+    def _decode(self) -> MicroBatch | None:
+        """One token of each of the sequences that have waited longest; neighbours are of like length."""
+        batch, flight = MicroBatch(self._number, decode=True), _Flight()
+        chosen: list[tuple[Request, Sequence]] = []
+        most = self._share_of_running()
+        for request in list(self._ready):
+            if chosen and len(chosen) + len(request.sequences) > most:
+                break
+            if request not in self._ready:
+                continue  # preempted for another in this very loop
+            if not self._make_room(request, request.sequences, 1, batch):
+                break
+            self._ready.remove(request)
+            request.flying = True
+            chosen += [(request, sequence) for sequence in request.sequences]
+        order = sorted(range(len(chosen)), key=lambda i: (len(chosen[i][1].tokens), i))
+        if any(request.beams is not None for request, _ in chosen):
+            order = list(range(len(chosen)))  # beams are told apart by their order
+        for i in order:
+            self._put(batch, flight, *chosen[i], 1)
+        return self._launch(batch, flight)
+
+    def _share_of_running(self) -> int:
+        """Most sequences of a micro-batch: what runs, dealt out over all micro-batches."""
+        running = sum(request.width for request in self._running.values())
+        share = -(-running // self.limits.micro_batches)
+        return min(share, self.limits.micro_batch_size or share)
+
+    def _share_prefix(self, sequence: Sequence) -> None:
+        """Let a sequence that holds nothing yet begin with blocks that others filled; its last token is always computed."""
+        if sequence.blocks or not self.limits.prefix_sharing or not self.limits.use_cache:
+            return
+        size = self.pool.block_size
+        keys = chain_keys(sequence.tokens, size)[: (len(sequence.tokens) - 1) // size]
+        found = self.pool.find(keys)
+        sequence.blocks = [self.pool.share(block) for block in found]
+        sequence.keys = keys[: len(found)]
+        sequence.computed = len(found) * size
+        self.counts.shared_tokens += sequence.computed
+
+    def _make_room(self, request: Request, sequences: list[Sequence], count: int, batch: MicroBatch) -> bool:
+        """Blocks of their own for the next `count` tokens of each; others are preempted where there are too few. False: not now."""
+        pool = self.pool
+        writers = Counter(
+            sequence.blocks[first]
+            for sequence in sequences
+            if (first := sequence.computed // pool.block_size) < len(sequence.blocks)
+        )
+        # Of writers that nobody else shares a block with, the last one keeps it.
+        copies = sum(n - (pool.holders(block) == n) for block, n in writers.items())
+        missing = [pool.needed(sequence.computed + count) - len(sequence.blocks) for sequence in sequences]
+        while pool.free < sum(missing) + copies:
+            if not self._preempt_youngest(request):
+                return False
+        for sequence, more in zip(sequences, missing, strict=True):
+            first = sequence.computed // pool.block_size
+            if first < len(sequence.blocks) and pool.holders(sequence.blocks[first]) > 1:
+                old, sequence.blocks[first] = sequence.blocks[first], pool.take()
+                batch.copies.append((old, sequence.blocks[first]))
+                pool.release([old])
+            sequence.blocks += [pool.take() for _ in range(more)]
+        return True
+
+    def _preempt_youngest(self, keeper: Request) -> bool:
+        """Take the blocks of the youngest request that is not under way; False where there is none but `keeper`."""
+        for request in reversed(self._running.values()):
+            if request is keeper or request.flying or not any(sequence.blocks for sequence in request.sequences):
+                continue
+            for queue in (self._prompts, self._ready):
+                if request in queue:
+                    queue.remove(request)
+            self._release(request.sequences)
+            del self._running[request.id]
+            self._waiting.appendleft(request)
+            request.preempted += 1
+            self.counts.preemptions += 1
+            return True
+        return False
+
+    def _put(self, batch: MicroBatch, flight: _Flight, request: Request, sequence: Sequence, count: int) -> None:
+        """Append the next `count` tokens of a sequence to a micro-batch, and make the blocks that they fill findable."""
+        start = sequence.computed
+        wanted = count == sequence.pending
+        tokens = sequence.tokens[start : start + count]
+        batch.add(tokens, start, list(sequence.blocks), request.choice() if wanted else None)
+        flight.rows.append((request, sequence, count, wanted))
+        request.flying = True
+        if self.limits.prefix_sharing and self.limits.use_cache:
+            full = (start + count) // self.pool.block_size
+            if full > len(sequence.keys):
+                known = len(sequence.keys)
+                sequence.keys = chain_keys(
+                    sequence.tokens[: full * self.pool.block_size], self.pool.block_size, sequence.keys
+                )
+                for block, key in zip(sequence.blocks[known:full], sequence.keys[known:], strict=True):
+                    self.pool.register(block, key)
+
+    def _launch(self, batch: MicroBatch, flight: _Flight) -> MicroBatch | None:
+        if not flight.rows:
+            return None
+        self.flights[batch.number] = flight
+        self._number += 1
+        return batch
+
+    # -- taking in results ------------------------------------------------------------------------------------------------------
+
+    def _advance(self, request: Request, token: int, logprob: float | None) -> None:
+        """One token more; ends the request at an end token or at its length."""
+        request.tokens.append(token)
+        request.sequences[0].tokens.append(token)
+        if logprob is not None and request.params.logprobs:
+            request.logprobs.append(logprob)
+        self.counts.generated_tokens += 1
+        if token in self.ends and not request.params.ignore_eos:
+            self.finish(request, "stop")
+        elif len(request.tokens) >= request.params.max_new_tokens:
+            self.finish(request, "length")
+
+    def _advance_beams(self, request: Request, tops: list[list[tuple[int, float]]]) -> None:
+        """New beams share their parents' blocks; a block is copied only when one of them writes into it."""
+        assert request.beams is not None
+        going = request.beams.advance(tops)
+        self.counts.generated_tokens += max(len(going), 1)
+        if not going:
+            best = request.beams.best()
+            request.tokens, request.logprobs = list(best.tokens), list(best.logprobs) if request.params.logprobs else []
+            ended = best.tokens[-1] in self.ends and not request.params.ignore_eos
+            self.finish(request, "stop" if ended else "length")
+            return
+        old = request.sequences
+        request.sequences = [
+            Sequence(
+                [*old[parent].tokens, token],
+                old[parent].computed,
+                [self.pool.share(block) for block in old[parent].blocks],
+                list(old[parent].keys),
+            )
+            for parent, token in going
+        ]
+        self._release(old)
+
+    def _release(self, sequences: Iterable[Sequence]) -> None:
+        for sequence in sequences:
+            self.pool.release(sequence.blocks)
+            sequence.blocks, sequence.keys, sequence.computed = [], [], 0
+
+    def _count(self, batch: MicroBatch) -> None:
+        self.counts.micro_batches += 1
+        if not batch.decode:
+            self.counts.prefill_tokens += len(batch.tokens)
+        size, under_way = self.pool.block_size, {id(s): n for f in self.flights.values() for _, s, n, _ in f.rows}
+        unused = sum(
+            len(sequence.blocks) * size - sequence.computed - under_way.get(id(sequence), 0)
+            for request in self._running.values()
+            for sequence in request.sequences
+        )
+        self.counts.waste += unused / (self.pool.held * size)

@@ -1,0 +1,128 @@
+"""Choosing tokens: the distribution that is drawn from, seeds, the beams' bookkeeping, and text from tokens."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+import torch
+
+from rag.llama.batch import Choice
+from rag.llama.beams import BeamSearch
+from rag.llama.sampling import choose, uniform
+from rag.llama.text import TextStream
+
+LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0, 2.5]])
+
+
+def drawn(count: int = 4000, **settings: float) -> dict[int, float]:
+    found: Counter[int] = Counter()
+    for place in range(count):
+        (token,), _, _, finite = choose(LOGITS, [Choice(uniform=uniform(7, place), **settings)])  # type: ignore[arg-type]
+        assert finite
+        found[token] += 1
+    return {token: number / count for token, number in found.items()}
+
+
+def test_sampling_follows_the_softmax() -> None:
+    for temperature in (0.5, 1.0, 2.0):
+        expected = (LOGITS[0] / temperature).softmax(0)
+        for token, share in drawn(temperature=temperature).items():
+            assert share == pytest.approx(float(expected[token]), abs=0.03)
+
+
+def test_top_k_and_top_p_cut_and_renormalise() -> None:
+    two = LOGITS[0, [4, 0]].softmax(0)
+    assert drawn(temperature=1.0, top_k=2) == pytest.approx({4: float(two[0]), 0: float(two[1])}, abs=0.03)
+    # The best token holds .51: with top_p .6 the second stays, since what is before it holds less.
+    assert set(drawn(500, temperature=1.0, top_p=0.6)) == {4, 0}
+    assert set(drawn(500, temperature=1.0, top_p=0.4)) == {4}
+    assert set(drawn(500, temperature=1.0, top_k=3, top_p=0.99)) == {4, 0, 1}
+
+
+def test_uniform_numbers_are_uniform_and_depend_on_seed_and_place_only() -> None:
+    numbers = [uniform(seed, place) for seed in range(20) for place in range(100)]
+    assert all(0 <= number < 1 for number in numbers)
+    assert len(set(numbers)) == len(numbers)
+    assert sum(numbers) / len(numbers) == pytest.approx(0.5, abs=0.03)
+    assert uniform(3, 5) == uniform(3, 5)
+    assert 0 <= uniform(-1, 0) < 1
+
+
+def test_rows_have_their_own_way_and_log_probabilities_are_the_models_own() -> None:
+    choices = [
+        Choice(logprob=True),
+        Choice(temperature=5.0, uniform=0.999),
+        Choice(penalty=10.0, penalised=(4, 0), logprob=True),
+        Choice(top=2),
+    ]
+    tokens, logprobs, tops, finite = choose(LOGITS.repeat(4, 1), choices)
+    assert finite
+    assert [tokens[0], tokens[2], tokens[3]] == [4, 1, 4]
+    expected = LOGITS[0].log_softmax(0)
+    assert logprobs[0] == pytest.approx(float(expected[4]))
+    assert logprobs[2] == pytest.approx(float(expected[1]))  # not the penalised one
+    assert tops[:3] == [[], [], []]
+    assert [token for token, _ in tops[3]] == [4, 0]
+    assert choose(LOGITS, [Choice()])[1] == []
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_what_is_no_number_is_seen(bad: float) -> None:
+    logits = LOGITS.clone()
+    logits[0, 2] = bad
+    assert not choose(logits, [Choice()])[3]
+
+
+def test_beams_end_at_an_end_token_and_at_the_length() -> None:
+    search = BeamSearch(2, 1.0, 3, {9})
+    assert search.candidates == 4
+    assert search.advance([[(1, -0.1), (9, -0.3), (2, -2.0), (3, -3.0)]]) == [(0, 1), (0, 2)]
+    assert [one.tokens for one in search.finished] == [(9,)]
+    assert search.advance([[(5, -0.1), (6, -4.0)], [(5, -0.1), (6, -0.2)]]) == [(0, 5), (1, 5)]
+    assert search.advance([[(7, -0.1)], [(7, -0.1)]]) == []
+    assert search.best().tokens == (1, 5, 7)
+    assert search.best().score == pytest.approx(-0.3 / 3)
+    assert search.best().logprobs == (-0.1, -0.1, -0.1)
+
+
+class Bytes:
+    """A tokenizer of bytes."""
+
+    def encode(self, text: str) -> list[int]:
+        return list(text.encode())
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return bytes(tokens).decode(errors="replace")
+
+
+def test_half_a_character_is_held_back() -> None:
+    stream, seen = TextStream(Bytes()), []
+    for token in Bytes().encode("naïve 日本 ✓"):
+        stream.feed([token])
+        seen.append(stream.certain)
+    assert "\ufffd" not in "".join(seen)
+    assert all(later.startswith(earlier) for earlier, later in pairwise(seen))
+    assert stream.finish() == "naïve 日本 ✓"
+
+
+def test_a_stop_string_over_several_tokens_is_never_shown() -> None:
+    stream, seen = TextStream(Bytes(), ("STOP", "never")), []
+    for token in Bytes().encode("go on ST then STOP here"):
+        stream.feed([token])
+        seen.append(stream.certain)
+    assert stream.stopped
+    assert stream.finish() == "go on ST then "
+    assert all("go on ST then ".startswith(text) for text in seen)
+
+
+def test_what_was_held_back_comes_at_the_end() -> None:
+    stream = TextStream(Bytes(), ("longer stop",))
+    stream.feed(Bytes().encode("short"))
+    assert stream.certain == ""
+    assert stream.finish() == "short"
+    broken = TextStream(Bytes())
+    broken.feed(list("日".encode())[:2])
+    assert broken.certain == ""
+    assert broken.finish() == "\ufffd"
