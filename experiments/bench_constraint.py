@@ -3,8 +3,10 @@
 Identifiers are 8 tokens of 2,048 codes, drawn at random, unsorted. A step is all that a search asks of the constraint for
 one token of 640 beams: which are settled, their children, the gather of the children's scores and the mask, and of the
 640 that were chosen, which end and which go on; at the level with the widest fan-out among those behind two tokens or
-more, over forty draws of beams in turn. A search is the whole beam search, 9 queries of 70 beams, over random log-probabilities
-that were prepared before. Two other ways stand beside it, on the same identifiers, where they fit; STATIC's figures
+more, over forty draws of beams in turn. A search is the whole beam search, 9 queries of 70 beams, over random
+log-probabilities: the log-softmax of prepared logits is taken within, as in STATIC's.
+
+Two other ways stand beside it, on the same identifiers, where they fit; STATIC's figures
 (youtube/static-constraint-decoding) were measured on another machine, with identifiers already sorted and no map to
 documents. Medians are reported; building is timed once from a million identifiers on.
 """
@@ -30,6 +32,7 @@ from genir.beam_search import beam_search
 from genir.constraints import PrefixTree
 from genir.errors import ConfigError, MissingExtraError
 from genir.manifest import machine, provenance, write_json
+from genir.protocols import Scoring
 
 Row = dict[str, Any]
 
@@ -40,6 +43,7 @@ GPU_BEAMS = 2 * 70
 DRAWS = 40
 UPDATES = 1000
 LARGEST_BASELINE = 100_000
+LARGEST_TABLE = 1_000_000
 STATIC = (
     {"docs": 10**5, "build_s": 0.15, "bytes_per_id": 290.0, "step_us": 167.0, "search_ms": 39.0},
     {"docs": 10**6, "build_s": 1.3, "bytes_per_id": 100.0, "step_us": 196.0, "search_ms": 38.0},
@@ -51,8 +55,8 @@ _COLUMNS = {
     "load_ms": "load ms",
     "step_us": "step µs",
     "search_ms": "search ms",
-    "update_share": "add 1,000 / build",
-    "delete_share": "delete 1,000 / build",
+    "update_ms": "add ms",
+    "update_share": "add / build",
     "gpu_step_ms": "GPU step ms",
 }
 
@@ -66,8 +70,9 @@ def run(
 ) -> dict[str, Any]:
     """Measure every size, print a table, write the figures to `json` where it is given (plot and manifest beside it).
 
-    `update_share` and `delete_share` are the time of 1,000 additions or deletions over that of the build. Raises
-    ConfigError for a size below 1.
+    `build_s` is from one array of numbers, `build_tuples_s` from tuples, as tables of identifiers hold them (up to a
+    million); `update_share` and `delete_share` are the time of 1,000 additions (tuples, too) or deletions over the
+    latter, or the former where that is missing. Raises ConfigError for a size below 1.
     """
     if not docs or min(docs) < 1:
         raise ConfigError(f"sizes are {list(docs)}: expected numbers of documents, at least 1 each")
@@ -116,10 +121,15 @@ def _measure_size(size: int, seed: int, repeats: int, with_baselines: bool) -> t
         path = Path(folder, "tree.safetensors")
         tree.save(path)
         row["load_ms"] = 1e3 * _timed(lambda: PrefixTree.load(path), repeats)[0]
-    new = generator.integers(0, CODES, (UPDATES, LENGTH))
+    new = list(map(tuple, generator.integers(0, CODES, (UPDATES, LENGTH)).tolist()))
     gone = generator.permutation(size)[:UPDATES]
-    row["update_share"] = _timed(lambda: tree.with_documents(new), repeats)[0] / build_seconds
-    row["delete_share"] = _timed(lambda: tree.without_documents(gone), repeats)[0] / build_seconds
+    row["update_ms"] = 1e3 * _timed(lambda: tree.with_documents(new), repeats)[0]
+    row["delete_ms"] = 1e3 * _timed(lambda: tree.without_documents(gone), repeats)[0]
+    if size <= LARGEST_TABLE:
+        held = list(map(tuple, identifiers.tolist()))
+        row["build_tuples_s"] = _timed(lambda: PrefixTree.build(held, CODES), 1 if size >= 10**6 else 3)[0]
+    whole = row.get("build_tuples_s", build_seconds)
+    row |= {"update_share": row["update_ms"] / 1e3 / whole, "delete_share": row["delete_ms"] / 1e3 / whole}
 
     draws = [identifiers[generator.integers(0, size, BEAMS)] for _ in range(DRAWS)]
     level, fan_out = _widest_level(tree, draws[0])
@@ -128,8 +138,9 @@ def _measure_size(size: int, seed: int, repeats: int, with_baselines: bool) -> t
     row |= {"step_level": level, "step_fan_out": fan_out}
     row["step_us"] = 1e6 / DRAWS * _timed(lambda: [_step(tree, nodes, logits) for nodes in beams], repeats)[0]
     row["children_us"] = 1e6 / DRAWS * _timed(lambda: [tree.children(nodes) for nodes in beams], repeats)[0]
-    search = _search(tree, generator)
+    search, bare = _search(tree, generator, "vocabulary"), _search(tree, generator, "logits")
     row["search_ms"] = 1e3 * _timed(search, repeats)[0]
+    row["search_without_softmax_ms"] = 1e3 * _timed(bare, repeats)[0]
     row["search_found"] = sum(map(len, search()))
     if torch.cuda.is_available():
         row["gpu_step_ms"] = _gpu_step_ms(tree, draws[0][:GPU_BEAMS], repeats)
@@ -184,9 +195,10 @@ def _step(tree: PrefixTree, nodes: torch.Tensor, logits: torch.Tensor) -> tuple[
     return settled, scores, tree.leaf(chosen), tree.continues(chosen)
 
 
-def _search(tree: PrefixTree, generator: np.random.Generator) -> Callable[[], Any]:
+def _search(tree: PrefixTree, generator: np.random.Generator, scoring: Scoring) -> Callable[[], Any]:
+    """A search over prepared numbers: logits, of which "vocabulary" takes the log-softmax at each step, as STATIC's does."""
     shape = (LENGTH, QUERIES * QUERY_BEAMS, CODES)
-    prepared = torch.from_numpy(generator.standard_normal(shape, np.float32)).log_softmax(2)
+    prepared = torch.from_numpy(generator.standard_normal(shape, np.float32))
 
     def search() -> Any:
         step = iter(prepared)
@@ -197,7 +209,7 @@ def _search(tree: PrefixTree, generator: np.random.Generator) -> Callable[[], An
             logits: torch.Tensor = next(step)[: len(tokens)]
             return logits if allowed is None else logits.gather(1, allowed)
 
-        return beam_search(next_token, tree, QUERIES, QUERY_BEAMS, scoring="logits")
+        return beam_search(next_token, tree, QUERIES, QUERY_BEAMS, scoring=scoring)
 
     return search
 
@@ -228,12 +240,13 @@ def _print(figures: dict[str, Any]) -> None:
             name: next((other for other in others if other["docs"] == row["docs"]), None)
             for name, others in figures["baselines"].items()
         }
-        lines = {"genir prefix tree": row, **beside, "STATIC, published": published.get(row["docs"])}
+        lines = {"genir": row, **beside, "STATIC, published": published.get(row["docs"])}
         for name, line in lines.items():
-            cells = [_cell(key, None if line is None else line.get(key)) for key in columns]
-            table.add_row(
-                f"{row['docs']:,}" if line is row else "", name, *cells, end_section=name.startswith("STATIC")
-            )
+            if line is None:
+                continue
+            cells = [_cell(key, line.get(key)) for key in columns]
+            table.add_row(f"{row['docs']:,}" if line is row else "", name, *cells)
+        table.add_section()
     Console().print(
         table,
         "STATIC's figures come from another machine, from sorted identifiers, without a map to documents. "

@@ -1,11 +1,11 @@
 """The generation benchmark's plots: SVG files beside its JSON, drawn from its figures alone (extra "report")."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from genir.errors import MissingExtraError
-from genir.manifest import write_atomically
+from experiments.drawing import write_drawing
 
 _SIZE = (5.2, 3.2)  # inches
 
@@ -22,9 +22,13 @@ def save_plots(figures: Mapping[str, Any], out: Path) -> list[Path]:
     for name, draw in drawings.items():
         if name in figures:
             path = out.with_suffix(f".{name}.svg")
-            _save(path, draw, figures[name])
+            write_drawing(path, partial(_with, draw, figures[name]))
             written.append(path)
     return written
+
+
+def _with(draw: Callable[[Any, Any], None], figures: Any, figure: Any) -> None:
+    draw(figure, figures)
 
 
 def _draw_ladder(figure: Any, ladder: Mapping[str, Any]) -> None:
@@ -97,19 +101,3 @@ def _draw_utilisation(figure: Any, found: Mapping[str, Any]) -> None:
 def _row(figure: Any, columns: int) -> Sequence[Any]:
     figure.set_size_inches(_SIZE[0] * columns, _SIZE[1])
     return cast(Sequence[Any], figure.subplots(1, columns, squeeze=False)[0])
-
-
-def _save(path: Path, draw: Any, figures: Any) -> None:
-    try:
-        import matplotlib
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("matplotlib", "report", "the benchmark's plots") from None
-    with matplotlib.rc_context(
-        {"svg.fonttype": "none", "svg.hashsalt": "genir", "axes.spines.top": False, "axes.spines.right": False}
-    ):
-        figure = Figure(layout="constrained")
-        FigureCanvasSVG(figure)
-        draw(figure, figures)
-        write_atomically(path, lambda temporary: figure.savefig(temporary, format="svg", metadata={"Date": None}))

@@ -19,9 +19,8 @@ from typing import Any
 
 import torch
 
-from genir.constraints.tree_kernel import compiled
-
-END = -1
+from genir.constraints.tree_kernel import END, kernels
+from genir.constraints.tree_rows import Ints
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,12 +58,15 @@ class TreeArrays:
         lowest, highest = map(int, nodes.aminmax()) if len(nodes) else (self.explicit, self.explicit)
         if lowest >= self.explicit:
             return self._next_of_tails(nodes, shift)
-        loop = compiled() if nodes.device.type == "cpu" else None
-        if loop is not None:
-            arrays = (self.offsets.numpy(), self.tokens.numpy(), self.targets.numpy(), self.pool.numpy())
-            found, following, mask = map(torch.from_numpy, loop(nodes.numpy(), *arrays, self.explicit, shift))
-            return found, following, mask
+        if nodes.device.type == "cpu":
+            found, following, mask = kernels().children(nodes.numpy(), self._host, self.explicit, shift)
+            return torch.from_numpy(found), torch.from_numpy(following), torch.from_numpy(mask)
         return self._gather(nodes, shift, highest)
+
+    @property
+    def _host(self) -> tuple[Ints, ...]:
+        arrays = (self.offsets, self.tokens, self.targets, self.first, self.pool)
+        return tuple(tensor.numpy() for tensor in arrays)
 
     def _gather(self, nodes: torch.Tensor, shift: int, highest: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The same by tensor operations, on any device."""
@@ -95,9 +97,13 @@ class TreeArrays:
     def leaf(self, nodes: torch.Tensor) -> torch.Tensor:
         """The leaf at each node, or -1."""
         flat = nodes.reshape(-1)
+        if flat.device.type == "cpu":
+            halves = self.pool.dtype == torch.int16
+            found = kernels().leaf(flat.numpy(), self.first.numpy(), self.pool.numpy(), self.explicit, halves)
+            return torch.from_numpy(found).view(nodes.shape)
         places = flat - self.explicit
         at_end = self._read_tails(places) == END
-        if len(flat) and self.explicit and int(flat.min()) < self.explicit:
+        if self.explicit:
             first = self.first.index_select(0, flat.clamp(max=self.explicit - 1)).long()
             places = torch.where(places < 0, ~first, places)
             at_end = torch.where(flat < self.explicit, first < 0, at_end)
@@ -114,8 +120,11 @@ class TreeArrays:
     def continues(self, nodes: torch.Tensor) -> torch.Tensor:
         """Whether any identifier goes on behind each node."""
         flat = nodes.reshape(-1)
+        if flat.device.type == "cpu":
+            found = kernels().continues(flat.numpy(), self.offsets.numpy(), self.pool.numpy(), self.explicit)
+            return torch.from_numpy(found).view(nodes.shape)
         goes_on = self._read_tails(flat - self.explicit) != END
-        if len(flat) and self.explicit and int(flat.min()) < self.explicit:
+        if self.explicit:
             places = flat.clamp(max=self.explicit - 1)
             has_edges = self.offsets.index_select(0, places + 1) > self.offsets.index_select(0, places)
             goes_on = torch.where(flat < self.explicit, has_edges, goes_on)
@@ -124,6 +133,8 @@ class TreeArrays:
     def settled(self, nodes: torch.Tensor) -> torch.Tensor:
         """Whether a lone rest remains to be written."""
         flat = nodes.reshape(-1)
+        if flat.device.type == "cpu":
+            return torch.from_numpy(kernels().settled(flat.numpy(), self.pool.numpy(), self.explicit)).view(nodes.shape)
         places = flat - self.explicit
         return ((places >= 0) & (self._read_tails(places) != END)).reshape(nodes.shape)
 

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from genir.constraints.tree_arrays import END, TreeArrays, smallest
+from genir.constraints.tree_arrays import TreeArrays, smallest
+from genir.constraints.tree_kernel import END
 from genir.constraints.tree_rows import Ints, Rows, spans
 
 _CHUNK = 1 << 18  # rows whose tokens are copied at once: what a cache holds

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genir.constraints.tree_arrays import END, TreeArrays
+from genir.constraints.tree_arrays import TreeArrays
 from genir.constraints.tree_build import build_arrays
+from genir.constraints.tree_kernel import END
 from genir.constraints.tree_rows import Ints, Rows, contains, distinct, sort_rows, spans
 from genir.constraints.tree_walk import Trails, Walker, prefixed
 

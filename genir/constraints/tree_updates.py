@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from genir.constraints.tree_arrays import END, TreeArrays
+from genir.constraints.tree_arrays import TreeArrays
 from genir.constraints.tree_build import leaf_units, pack_arrays
 from genir.constraints.tree_changes import changes_of
 from genir.constraints.tree_documents import Documents
+from genir.constraints.tree_kernel import END, kernels
 from genir.constraints.tree_patch import Patch
 from genir.constraints.tree_rows import Ints, Rows, contains, distinct, spans
 from genir.constraints.tree_sprouts import Sprouts, grow
@@ -133,11 +134,11 @@ def _overlay(
 
     # The base in pieces: a sprout cuts behind its bound and goes on at it, so that it has an edge to write over.
     piece_starts = np.sort(np.concatenate([starts, bounds, gone + 1]))
-    piece_stops = np.sort(np.concatenate([starts + sizes, bounds + 1, gone]))
-    edges = spans(piece_starts, piece_stops - piece_starts)
+    piece_sizes = np.sort(np.concatenate([starts + sizes, bounds + 1, gone])) - piece_starts
 
     def merge(values: Ints, sprouting: Ints) -> Ints:
-        merged: Ints = values.take(edges).astype(_type_for(values, sprouting), copy=False)
+        merged = np.empty(int(piece_sizes.sum()), _type_for(values, sprouting))
+        kernels().copy_pieces(values, piece_starts, piece_sizes, merged)
         merged[places] = sprouting
         return merged
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from genir.constraints.tree_arrays import END, TreeArrays
+from genir.constraints.tree_arrays import TreeArrays
+from genir.constraints.tree_kernel import END, kernels
 from genir.constraints.tree_rows import Ints, Rows, spans
 
 
@@ -78,11 +79,8 @@ class Walker:
 
     def lower_bound(self, nodes: Ints, tokens: Ints) -> Ints:
         """For each node its first edge whose token is not below the given one; the end of its edges if there is none."""
-        if len(nodes) and nodes[0] == nodes[-1] and (nodes == nodes[0]).all():  # the root, mostly
-            start, stop = self.offsets[nodes[0]], self.offsets[nodes[0] + 1]
-            bounds: Ints = np.searchsorted(self.tokens[start:stop], tokens) + int(start)
-            return bounds
-        return self._bisect(nodes, lambda edges: self.tokens[edges] < tokens)
+        bounds: Ints = kernels().lower_bound(nodes, tokens, self.offsets, self.tokens)
+        return bounds
 
     def owners(self, edges: Ints) -> Ints:
         """The nodes that edges belong to."""

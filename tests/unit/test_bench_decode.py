@@ -33,6 +33,7 @@ def test_runs_and_agrees(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert all(figures[key] > 0 for key in KEYS)
     assert json.loads(out.read_text()) == figures
     assert json.loads((tmp_path / "decode.manifest.json").read_text())["stage"] == "bench decode"
+    assert (tmp_path / "decode.svg").read_text().count("Hugging Face") >= 3
     assert "same results as Hugging Face: yes" in capsys.readouterr().out
 
 
