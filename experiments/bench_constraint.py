@@ -8,7 +8,7 @@ log-probabilities: the log-softmax of prepared logits is taken within, as in STA
 
 Two other ways stand beside it, on the same identifiers, where they fit; STATIC's figures
 (youtube/static-constraint-decoding) were measured on another machine, with identifiers already sorted and no map to
-documents. Medians are reported; building is timed once from a million identifiers on.
+documents. Medians are reported, and sizes take turns; building is timed once from a million identifiers on.
 """
 
 import resource
@@ -78,12 +78,15 @@ def run(
         raise ConfigError(f"sizes are {list(docs)}: expected numbers of documents, at least 1 each")
     rows: list[Row] = []
     others: dict[str, list[Row]] = {name: [] for name in BASELINES}
+    tasks: list[dict[str, Callable[[], Any]]] = []
     for size in docs:
         Console(stderr=True).print(f"{size:,} identifiers ...")
-        row, beside = _measure_size(size, seed, repeats, size <= largest_baseline)
+        row, beside, timed = _measure_size(size, seed, repeats, size <= largest_baseline)
         rows.append(row)
+        tasks.append(timed)
         for name, other in beside.items():
             others[name].append(other)
+    _alternate(rows, tasks, repeats)
     settings = {
         "length": LENGTH,
         "codes": CODES,
@@ -112,7 +115,10 @@ def run(
     return figures
 
 
-def _measure_size(size: int, seed: int, repeats: int, with_baselines: bool) -> tuple[Row, dict[str, Row]]:
+def _measure_size(
+    size: int, seed: int, repeats: int, with_baselines: bool
+) -> tuple[Row, dict[str, Row], dict[str, Callable[[], Any]]]:
+    """What is measured once, the other ways' rows, and what is timed in turns with the other sizes (seconds by key)."""
     generator = np.random.default_rng(seed)
     identifiers = generator.integers(0, CODES, (size, LENGTH), dtype=np.int16)
     build_seconds, tree = _timed(lambda: PrefixTree.build(identifiers, CODES), 1 if size >= 10**6 else 5)
@@ -121,27 +127,20 @@ def _measure_size(size: int, seed: int, repeats: int, with_baselines: bool) -> t
         path = Path(folder, "tree.safetensors")
         tree.save(path)
         row["load_ms"] = 1e3 * _timed(lambda: PrefixTree.load(path), repeats)[0]
-    new = list(map(tuple, generator.integers(0, CODES, (UPDATES, LENGTH)).tolist()))
-    gone = generator.permutation(size)[:UPDATES]
-    row["update_ms"] = 1e3 * _timed(lambda: tree.with_documents(new), repeats)[0]
-    row["delete_ms"] = 1e3 * _timed(lambda: tree.without_documents(gone), repeats)[0]
-    if size <= LARGEST_TABLE:
-        held = list(map(tuple, identifiers.tolist()))
-        row["build_tuples_s"] = _timed(lambda: PrefixTree.build(held, CODES), 1 if size >= 10**6 else 3)[0]
-    whole = row.get("build_tuples_s", build_seconds)
-    row |= {"update_share": row["update_ms"] / 1e3 / whole, "delete_share": row["delete_ms"] / 1e3 / whole}
-
+    row |= _updates(tree, identifiers, generator, build_seconds, repeats)
     draws = [identifiers[generator.integers(0, size, BEAMS)] for _ in range(DRAWS)]
     level, fan_out = _widest_level(tree, draws[0])
     beams = [_walk(tree, draw, level) for draw in draws]
     logits = torch.from_numpy(generator.standard_normal((BEAMS, CODES), np.float32))
     row |= {"step_level": level, "step_fan_out": fan_out}
-    row["step_us"] = 1e6 / DRAWS * _timed(lambda: [_step(tree, nodes, logits) for nodes in beams], repeats)[0]
-    row["children_us"] = 1e6 / DRAWS * _timed(lambda: [tree.children(nodes) for nodes in beams], repeats)[0]
-    search, bare = _search(tree, generator, "vocabulary"), _search(tree, generator, "logits")
-    row["search_ms"] = 1e3 * _timed(search, repeats)[0]
-    row["search_without_softmax_ms"] = 1e3 * _timed(bare, repeats)[0]
+    search = _search(tree, generator, "vocabulary")
     row["search_found"] = sum(map(len, search()))
+    tasks: dict[str, Callable[[], Any]] = {
+        "step_us": lambda: [_step(tree, nodes, logits) for nodes in beams],
+        "children_us": lambda: [tree.children(nodes) for nodes in beams],
+        "search_ms": search,
+        "search_without_softmax_ms": _search(tree, generator, "logits"),
+    }
     if torch.cuda.is_available():
         row["gpu_step_ms"] = _gpu_step_ms(tree, draws[0][:GPU_BEAMS], repeats)
     row["peak_rss_gb"] = (
@@ -152,7 +151,38 @@ def _measure_size(size: int, seed: int, repeats: int, with_baselines: bool) -> t
         paths = torch.from_numpy(draws[0][:, :level].astype(np.int64))
         for name, make in BASELINES.items():
             beside[name] = {"docs": size, **measure(make, identifiers.tolist(), paths, logits, repeats)}
-    return row, beside
+    return row, beside, tasks
+
+
+def _updates(
+    tree: PrefixTree, identifiers: NDArray[np.int16], generator: np.random.Generator, build_seconds: float, repeats: int
+) -> Row:
+    new = list(map(tuple, generator.integers(0, CODES, (UPDATES, LENGTH)).tolist()))
+    gone = generator.permutation(len(identifiers))[:UPDATES]
+    row: Row = {
+        "update_ms": 1e3 * _timed(lambda: tree.with_documents(new), repeats)[0],
+        "delete_ms": 1e3 * _timed(lambda: tree.without_documents(gone), repeats)[0],
+    }
+    whole = build_seconds
+    if len(identifiers) <= LARGEST_TABLE:
+        held = list(map(tuple, identifiers.tolist()))
+        whole = _timed(lambda: PrefixTree.build(held, CODES), 1 if len(held) >= 10**6 else 3)[0]
+        row["build_tuples_s"] = whole
+    return row | {"update_share": row["update_ms"] / 1e3 / whole, "delete_share": row["delete_ms"] / 1e3 / whole}
+
+
+def _alternate(rows: Sequence[Row], tasks: Sequence[dict[str, Callable[[], Any]]], repeats: int) -> None:
+    """Time every task of every size in turns, so that a slow moment of the machine falls on all; medians into the rows."""
+    units = {"step_us": 1e6 / DRAWS, "children_us": 1e6 / DRAWS}
+    for key in tasks[0]:
+        seconds: list[list[float]] = [[] for _ in tasks]
+        for _ in range(repeats + 1):  # the first round warms up
+            for timed, kept in zip(tasks, seconds, strict=True):
+                started = time.perf_counter()
+                timed[key]()
+                kept.append(time.perf_counter() - started)
+        for row, kept in zip(rows, seconds, strict=True):
+            row[key] = units.get(key, 1e3) * statistics.median(kept[1:])
 
 
 def _timed(call: Callable[[], Any], repeats: int) -> tuple[float, Any]:

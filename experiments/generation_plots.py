@@ -12,7 +12,7 @@ _SIZE = (5.2, 3.2)  # inches
 
 def save_plots(figures: Mapping[str, Any], out: Path) -> list[Path]:
     """One file for each section that `figures` holds, named after `out`: generate.ladder.svg, ...; returns their paths."""
-    drawings = {
+    drawings: dict[str, Callable[[Any, Any], None]] = {
         "ladder": _draw_ladder,
         "prompt_length": _draw_prompt_length,
         "cache": _draw_cache,

@@ -55,22 +55,21 @@ class TreeArrays:
 
     def children(self, nodes: torch.Tensor, shift: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Tokens (N, F), child nodes (N, F), mask (N, F). Children of pool nodes are numbered `shift` higher."""
-        lowest, highest = map(int, nodes.aminmax()) if len(nodes) else (self.explicit, self.explicit)
-        if lowest >= self.explicit:
+        if not len(nodes) or int(nodes.min()) >= self.explicit:
             return self._next_of_tails(nodes, shift)
         if nodes.device.type == "cpu":
             found, following, mask = kernels().children(nodes.numpy(), self._host, self.explicit, shift)
             return torch.from_numpy(found), torch.from_numpy(following), torch.from_numpy(mask)
-        return self._gather(nodes, shift, highest)
+        return self._gather(nodes, shift)
 
     @property
     def _host(self) -> tuple[Ints, ...]:
         arrays = (self.offsets, self.tokens, self.targets, self.first, self.pool)
         return tuple(tensor.numpy() for tensor in arrays)
 
-    def _gather(self, nodes: torch.Tensor, shift: int, highest: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _gather(self, nodes: torch.Tensor, shift: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The same by tensor operations, on any device."""
-        tail = nodes >= self.explicit if highest >= self.explicit else None
+        tail = nodes >= self.explicit if int(nodes.max()) >= self.explicit else None
         places = nodes if tail is None else nodes.clamp(max=self.explicit - 1)
         start = self.offsets.index_select(0, places)
         fan_out = self.offsets.index_select(0, places + 1) - start

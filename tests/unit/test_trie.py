@@ -57,7 +57,7 @@ def test_tensor_operations_answer_as_the_compiled_loop_does(most: int) -> None:
     drawn = np.random.default_rng(0).integers(0, most, (500, 4)) if most > 3 else [(1,), (1, 2), (1, 3, 0), (2, 2, 2)]
     arrays = PrefixTree.build(drawn).arrays
     for nodes in (torch.arange(arrays.explicit), torch.arange(arrays.explicit + 3), torch.tensor([arrays.explicit, 0])):
-        loop, gathers = arrays.children(nodes, 7), arrays._gather(nodes, 7, int(nodes.max()))
+        loop, gathers = arrays.children(nodes, 7), arrays._gather(nodes, 7)
         assert all(torch.equal(one, other) for one, other in zip(loop, gathers, strict=True))
 
 
