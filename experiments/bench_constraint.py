@@ -3,7 +3,7 @@
 Identifiers are 8 tokens of 2,048 codes, drawn at random, unsorted. A step is all that a search asks of the constraint for
 one token of 640 beams: which are settled, their children, the gather of the children's scores and the mask, and of the
 640 that were chosen, which end and which go on; at the level with the widest fan-out among those behind two tokens or
-more, over forty draws of beams in turn. A search is the whole beam search, 9 queries of 70 beams, over random
+more, where forty searches of 64 queries left ten beams each. A search is the whole beam search, 9 queries of 70 beams, over random
 log-probabilities: the log-softmax of prepared logits is taken within, as in STATIC's.
 
 Two other ways stand beside it, on the same identifiers, where they fit; STATIC's figures
@@ -28,7 +28,9 @@ from rich.table import Table
 
 from experiments.constraint_baselines import BASELINES, measure
 from experiments.constraint_plot import write_plot
+from genir.allowed_scores import allowed_scores
 from genir.beam_search import beam_search
+from genir.beam_selection import select
 from genir.constraints import PrefixTree
 from genir.errors import ConfigError, MissingExtraError
 from genir.manifest import machine, provenance, write_json
@@ -37,10 +39,10 @@ from genir.protocols import Scoring
 Row = dict[str, Any]
 
 LENGTH, CODES = 8, 2048
-BEAMS = 640  # of a step
+BEAMS, STEP_BEAMS = 640, 10  # of a step, and of each of its queries
 QUERIES, QUERY_BEAMS = 9, 70  # of a search
 GPU_BEAMS = 2 * 70
-DRAWS = 40
+DRAWS = 40  # searches whose beams take turns
 UPDATES = 1000
 LARGEST_BASELINE = 100_000
 LARGEST_TABLE = 1_000_000
@@ -128,9 +130,9 @@ def _measure_size(
         tree.save(path)
         row["load_ms"] = 1e3 * _timed(lambda: PrefixTree.load(path), repeats)[0]
     row |= _updates(tree, identifiers, generator, build_seconds, repeats)
-    draws = [identifiers[generator.integers(0, size, BEAMS)] for _ in range(DRAWS)]
-    level, fan_out = _widest_level(tree, draws[0])
-    beams = [_walk(tree, draw, level) for draw in draws]
+    some = identifiers[generator.integers(0, size, BEAMS)]
+    level, fan_out = _widest_level(tree, some)
+    beams = [_beams_of_a_search(tree, generator, level) for _ in range(DRAWS)]
     logits = torch.from_numpy(generator.standard_normal((BEAMS, CODES), np.float32))
     row |= {"step_level": level, "step_fan_out": fan_out}
     search = _search(tree, generator, "vocabulary")
@@ -142,13 +144,13 @@ def _measure_size(
         "search_without_softmax_ms": _search(tree, generator, "logits"),
     }
     if torch.cuda.is_available():
-        row["gpu_step_ms"] = _gpu_step_ms(tree, draws[0][:GPU_BEAMS], repeats)
+        row["gpu_step_ms"] = _gpu_step_ms(tree, some[:GPU_BEAMS], repeats)
     row["peak_rss_gb"] = (
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
     )
     beside: dict[str, Row] = {}
     if with_baselines:
-        paths = torch.from_numpy(draws[0][:, :level].astype(np.int64))
+        paths = torch.from_numpy(some[:, :level].astype(np.int64))
         for name, make in BASELINES.items():
             beside[name] = {"docs": size, **measure(make, identifiers.tolist(), paths, logits, repeats)}
     return row, beside, tasks
@@ -216,11 +218,24 @@ def _widest_level(tree: PrefixTree, identifiers: NDArray[np.int16]) -> tuple[int
     return 2 + int(np.argmax(fan_outs)), max(fan_outs)
 
 
+def _beams_of_a_search(tree: PrefixTree, generator: np.random.Generator, level: int) -> torch.Tensor:
+    """The nodes (N,) at which a search over random log-probabilities, ten beams a query, stands after `level` tokens."""
+    query = torch.arange(BEAMS // STEP_BEAMS)
+    nodes, scores = tree.start(len(query)), torch.zeros(len(query))
+    for _ in range(level):
+        tokens, children, mask = tree.children(nodes)
+        logits = torch.from_numpy(generator.standard_normal((len(nodes), CODES), np.float32)).log_softmax(1)
+        extended = (scores[:, None] + logits.gather(1, tokens)).masked_fill_(~mask, float("-inf"))
+        rows, places = select(extended, query, STEP_BEAMS).unbind(1)
+        query, nodes, scores = query[rows], children[rows, places], extended[rows, places]
+    return nodes
+
+
 def _step(tree: PrefixTree, nodes: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """What the constraint adds to a model's step; the first child of every beam stands for what is chosen."""
     settled = tree.settled(nodes)
     tokens, children, mask = tree.children(nodes)
-    scores = logits.gather(1, tokens).masked_fill_(~mask, float("-inf"))
+    scores = allowed_scores(logits, tokens, mask)
     chosen = children[:, 0]
     return settled, scores, tree.leaf(chosen), tree.continues(chosen)
 

@@ -23,7 +23,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from genir.beam_selection import NOTHING, places_in, select, select_diverse
+from genir.allowed_scores import NOTHING, allowed_scores
+from genir.beam_selection import places_in, select, select_diverse
 from genir.errors import ConfigError, DataError, unknown_name
 from genir.protocols import Constraint, NextToken, Scoring
 
@@ -267,20 +268,20 @@ def _ask(next_token: NextToken, beams: _Beams, tokens: Tensor, mask: Tensor, sco
     first = not beams.paths.shape[1]
     last, parents = (beams.nodes, None) if first else (beams.paths[:, -1], beams.rows)
     if scoring == "vocabulary":
-        return _log_probabilities(next_token(last, parents, None), tokens)
+        return _log_probabilities(next_token(last, parents, None), tokens, mask)
     scores = next_token(last, parents, tokens).float()
     return scores.masked_fill(~mask, NOTHING).log_softmax(1) if scoring == "allowed" else scores
 
 
-def _log_probabilities(logits: Tensor, tokens: Tensor) -> Tensor:
+def _log_probabilities(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
     """Log-softmax over V of logits (N, V), at tokens (N, F) only.
 
     On a CPU a few rows at a time: temporaries that stay in the cache are several times faster than fresh ones.
     """
     check_tokens(tokens, logits.shape[1])
     pieces = -(-logits.numel() // _CACHED) if logits.device.type == "cpu" else 1
-    parts = zip(logits.chunk(pieces), tokens.chunk(pieces), strict=True)
-    return torch.cat([part.float().log_softmax(1).gather(1, places) for part, places in parts])
+    parts = zip(*(whole.chunk(pieces) for whole in (logits, tokens, mask)), strict=True)
+    return torch.cat([allowed_scores(part.float().log_softmax(1), *places) for part, *places in parts])
 
 
 def check_tokens(tokens: Tensor, vocab_size: int) -> None:

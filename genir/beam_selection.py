@@ -8,9 +8,9 @@ therefore path order, and among equal scores the lower path is the one that stay
 import torch
 from torch import Tensor
 
+from genir.allowed_scores import NOTHING
 from genir.errors import GenirError
 
-NOTHING = float("-inf")
 _CHUNK = 64
 
 
