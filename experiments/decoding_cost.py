@@ -1,8 +1,9 @@
 """What a search costs: time spent in its constraint, operations of its model, and the rate that the machine can do."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -82,10 +83,15 @@ class Unconstrained:
 
 
 def operations(work: Callable[[], object]) -> float:
-    """Floating-point operations of `work` in matrix products and attention, as torch counts them."""
-    with FlopCounterMode(display=False) as counter:
+    """Floating-point operations of `work` in matrix products and attention, as torch counts them, packed products included."""
+    packed = {torch.ops.mkldnn._linear_pointwise: _packed_operations}
+    with FlopCounterMode(display=False, custom_mapping=packed) as counter:
         work()
     return float(counter.get_total_flops())
+
+
+def _packed_operations(x: Sequence[int], *_: Any, out_shape: Sequence[int], **__: Any) -> int:
+    return 2 * math.prod(x) * out_shape[-1]
 
 
 def matrix_product_rate(dtype: torch.dtype, device: torch.device, size: int = 2048, repeats: int = 7) -> float:

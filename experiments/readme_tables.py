@@ -27,6 +27,30 @@ ARMS = {
     "oracle": "oracle passage",
     "random": "random passage",
 }
+DECODERS = {
+    "hf_vocabulary": "Hugging Face, softmax over everything, float32",
+    "hf_allowed": "Hugging Face, over the allowed tokens, float32",
+    "hf_allowed_bf16": "Hugging Face, over the allowed tokens, bfloat16",
+    "ours_vocabulary_fp32": "genir, softmax over everything, float32",
+    "ours_vocabulary_bf16": "genir, softmax over everything, bfloat16",
+    "ours_fp32": "genir, over the allowed tokens, float32",
+    "ours_bf16": "genir, over the allowed tokens, bfloat16",
+    "unconstrained": "genir, the same without a constraint, float32",
+}
+FACTS = {
+    "constraint_share": "share of our time in the constraint",
+    "share_of_peak_fp32": "share of a large matrix product's rate, float32",
+    "share_of_peak_bf16": "the same in bfloat16",
+    "bf16_same_identifiers": "identifiers that bfloat16 finds, too",
+}
+CONSTRAINT = {
+    "build, s": ("build_s", ".3g"),
+    "bytes each": ("bytes_per_id", ".1f"),
+    "load, ms": ("load_ms", ".1f"),
+    "1,000 more, ms": ("update_ms", ".1f"),
+    "step, µs": ("step_us", ".0f"),
+    "search, ms": ("search_ms", ".1f"),
+}
 
 
 def fill(readme: str, results: Path) -> str:
@@ -34,7 +58,8 @@ def fill(readme: str, results: Path) -> str:
     tables = {
         "schemes": _schemes(_read(results / "schemes" / "summary.json")),
         "grounding": _grounding(_read(results / "demo" / "grounding.json")),
-        "decode": _decode(_read(results / "decode" / "decode.json")),
+        "decode": _decode(results / "decode"),
+        "constraint": _constraint(_read(results / "decode" / "constraint.json")),
     }
     for name, table in tables.items():
         begin, end = f"<!-- figures: begin {name} -->\n", f"<!-- figures: end {name} -->"
@@ -66,13 +91,35 @@ def _grounding(grounding: Mapping[str, Any]) -> str:
     return _table(["evidence", *measures], rows)
 
 
-def _decode(figures: Mapping[str, Any]) -> str:
-    theirs = "Hugging Face `generate`, `prefix_allowed_tokens_fn`"
-    rows = [
-        [theirs, f"{figures['hf_qps']:.1f}", "1"],
-        ["genir beam search", f"{figures['ours_fp32_qps']:.1f}", f"{figures['speedup_fp32']:.2f}"],
-    ]
-    return _table(["decoder", "queries/s", "ratio"], rows)
+def _decode(folder: Path) -> str:
+    cases = {name: _read(folder / f"{name}.json") for name in ("decode", "decode-batch-1", "decode-titles")}
+    head = ["queries/s (times Hugging Face)", *(_case(figures["settings"]) for figures in cases.values())]
+    rows = []
+    for name, label in DECODERS.items():
+        base = "hf_vocabulary_qps" if "vocabulary" in name else "hf_qps"
+        rows.append(
+            [label, *(f"{f[f'{name}_qps']:.1f} ({f[f'{name}_qps'] / f[base]:.2f})" for f in cases.values())],
+        )
+    for key, label in FACTS.items():
+        rows.append([label, *(f"{figures[key]:.3f}" for figures in cases.values())])
+    return _table(head, rows)
+
+
+def _case(settings: Mapping[str, Any]) -> str:
+    kind = "titles" if settings["scheme"] == "title" else "semantic identifiers"
+    return f"{settings['docs']:,} {kind}, batch {settings['batch']}"
+
+
+def _constraint(figures: Mapping[str, Any]) -> str:
+    published = {row["docs"]: row for row in figures["static_published"]}
+    rows = []
+    for row in figures["rows"]:
+        cells = [f"{row[key]:{style}}" for key, style in CONSTRAINT.values()]
+        beside = published.get(row["docs"])
+        rows.append(
+            [f"{row['docs']:,}", *cells, f"{beside['step_us']:.0f} / {beside['search_ms']:.0f}" if beside else ""]
+        )
+    return _table(["identifiers", *CONSTRAINT, "STATIC's step / search"], rows)
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -41,8 +41,8 @@ from genir.models.causal_search import RowPerBeamSearch, SharedPromptSearch, pro
 from genir.models.code_decoder import pad_identifiers
 from genir.models.language_head import has_plain_head
 from genir.models.lora import add_adapters, merged_weights
-from genir.models.low_precision import LowPrecisionCopy
 from genir.models.projection import project
+from genir.models.search_twin import SearchTwin
 from genir.protocols import NextToken, Scoring
 from genir.records import DocIDTokens
 
@@ -66,7 +66,7 @@ class CausalModel(nn.Module):
         self.scoring: Scoring = "vocabulary"
         self.precision: Precision = "float32"
         self.shares_prompts: bool | None = None  # None: not tried yet
-        self._bfloat16 = LowPrecisionCopy()
+        self._twin = SearchTwin()
         self.pretrained: tuple[str, ...] = ("network.",) if config.source and not config.lora_rank else ()
         shape = network.config.get_text_config()
         self.positions: int | None = getattr(shape, "max_position_embeddings", None)
@@ -119,6 +119,12 @@ class CausalModel(nn.Module):
             eos_token_id=tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id,
         )
         return cls(LlamaForCausalLM(shape).to(dtype), tokenizer, config, vocab_size, end_token)
+
+    def train(self, mode: bool = True) -> "CausalModel":
+        """Into training mode, in which the weights may change, or out of it."""
+        if mode:
+            self._twin.drop()
+        return super().train(mode)
 
     @property
     def device(self) -> torch.device:
@@ -249,9 +255,8 @@ class CausalModel(nn.Module):
         self.eval()
         if self.shares_prompts is None:
             self.shares_prompts = prompts_can_be_shared(self)
-        network = self.network
-        if runs_in_bfloat16(self.device, self.precision) and network.dtype == torch.float32:
-            network = self._bfloat16.of(network)
+        rounded = runs_in_bfloat16(self.device, self.precision) and self.network.dtype == torch.float32
+        network = self._twin.of(self.network, rounded)
         search = SharedPromptSearch if self.shares_prompts else RowPerBeamSearch
         return search(self, network, *_left_padded(input_ids, attention_mask))
 

@@ -31,8 +31,8 @@ from genir.embedding import DEFAULT_ENCODER, load_encoder, mean_pool
 from genir.errors import ArtefactError, ConfigError
 from genir.manifest import write_atomically, write_json
 from genir.models.beam_tree import BeamTree, TreeLayer
-from genir.models.low_precision import LowPrecisionCopy
 from genir.models.projection import project
+from genir.models.search_twin import SearchTwin
 from genir.protocols import NextToken, Scoring
 from genir.records import DocIDTokens
 
@@ -149,7 +149,7 @@ class CodeDecoder(nn.Module):
         self.end_token = end_token
         self.scoring: Scoring = "logits"
         self.precision: Precision = "float32"
-        self._bfloat16 = LowPrecisionCopy()
+        self._twin = SearchTwin()
         self.tokenizer, self.encoder = load_encoder(config.encoder, attn_implementation="sdpa")
         for module in self.encoder.modules():
             if isinstance(module, nn.Dropout):  # costs two thirds of the training speed on a CPU, and buys nothing here
@@ -171,6 +171,12 @@ class CodeDecoder(nn.Module):
         self.norm = nn.LayerNorm(hidden_size)
         self.correction = nn.Linear(hidden_size, hidden_size, bias=False)
         nn.init.zeros_(self.correction.weight)
+
+    def train(self, mode: bool = True) -> "CodeDecoder":
+        """Into training mode, in which the weights may change, or out of it."""
+        if mode:
+            self._twin.drop()
+        return super().train(mode)
 
     @property
     def device(self) -> torch.device:
@@ -216,7 +222,7 @@ class CodeDecoder(nn.Module):
         return input_ids.to(self.device), mask.to(self.device)
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor, encoder: Any = None) -> EncodedText:
-        """Run the encoder (or `encoder`, its twin in bfloat16) once over (B, T)."""
+        """Run the encoder (or `encoder`, its twin) once over (B, T)."""
         hidden = (encoder or self.encoder)(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         memory = [layer.cross_attention.keys_values(hidden) for layer in self.layers]  # type: ignore[union-attr, operator]
         return EncodedText(mean_pool(hidden, attention_mask), memory, attention_mask[:, None, None, :].bool())
@@ -259,9 +265,7 @@ class CodeDecoder(nn.Module):
     @torch.inference_mode()
     def begin(self, texts: Sequence[str]) -> NextToken:
         """Encode B texts once and return the step function of the search."""
-        encoder = self.encoder
-        if runs_in_bfloat16(self.device, self.precision):
-            encoder = self._bfloat16.of(encoder)
+        encoder = self._twin.of(self.encoder, runs_in_bfloat16(self.device, self.precision))
         with autocast(self.device, self.precision):
             return _Search(self, encoder, *self.pad(self.tokenize(texts)))
 

@@ -29,7 +29,7 @@ from genir.embedding import DEFAULT_ENCODER, resolve_encoder
 from genir.errors import ArtefactError, ConfigError
 from genir.manifest import write_atomically, write_json
 from genir.models.code_decoder import pad_identifiers
-from genir.models.low_precision import LowPrecisionCopy
+from genir.models.search_twin import SearchTwin
 from genir.models.seq2seq_search import START, Decoder, RowSearch, SharedSearch
 from genir.protocols import NextToken, Scoring
 from genir.records import DocIDTokens
@@ -90,7 +90,7 @@ class Seq2SeqModel(nn.Module):
         self.precision: Precision = "float32"
         self.pretrained: tuple[str, ...] = ("network.",) if config.source else ()
         self.shares_cross_attention = use_beam_attention(network)
-        self._bfloat16 = LowPrecisionCopy()
+        self._twin = SearchTwin()
         self.own_embedding: nn.Embedding | None = None
         self.vocab_size: int = network.config.vocab_size
         self.end_token: int | None = network.config.eos_token_id
@@ -127,6 +127,12 @@ class Seq2SeqModel(nn.Module):
             decoder_start_token_id=tokenizer.pad_token_id,
         )
         return cls(T5ForConditionalGeneration(shape), tokenizer, config, vocab_size, end_token)
+
+    def train(self, mode: bool = True) -> "Seq2SeqModel":
+        """Into training mode, in which the weights may change, or out of it."""
+        if mode:
+            self._twin.drop()
+        return super().train(mode)
 
     @property
     def device(self) -> torch.device:
@@ -175,9 +181,7 @@ class Seq2SeqModel(nn.Module):
     def begin_tokens(self, input_ids: Tensor, attention_mask: Tensor) -> NextToken:
         """`begin` for texts that are token ids (B, T) already."""
         self.eval()
-        network = self.network
-        if runs_in_bfloat16(self.device, self.precision):
-            network = self._bfloat16.of(network)
+        network = self._twin.of(self.network, runs_in_bfloat16(self.device, self.precision))
         search = SharedSearch if self.shares_cross_attention else RowSearch
         with autocast(self.device, self.precision):
             states = network.get_encoder()(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state

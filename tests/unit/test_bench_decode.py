@@ -14,6 +14,7 @@ from genir.beam_search import beam_search
 from genir.constraints import PrefixTree
 from genir.errors import ConfigError
 from genir.formats import write_dataset
+from genir.models.packed_linear import PackedLinear
 from genir.models.seq2seq import T5Shape
 from genir.records import Dataset, Document, Qrels, Query
 
@@ -84,3 +85,5 @@ def test_without_a_constraint_every_choice_is_open() -> None:
 
 def test_operations_of_a_product() -> None:
     assert operations(lambda: torch.ones(3, 4) @ torch.ones(4, 5)) == 2 * 3 * 4 * 5
+    packed = PackedLinear(torch.ones(5, 4))
+    assert operations(lambda: packed(torch.ones(6, 4))) == 2 * 6 * 4 * 5

@@ -1,4 +1,6 @@
-"""The parts of a fast search: projection of allowed tokens only, and the twin in bfloat16."""
+"""The parts of a fast search: projection of allowed tokens only, and the twin of a network."""
+
+from typing import Any
 
 import pytest
 import torch
@@ -8,8 +10,8 @@ from genir.beam_search import beam_search
 from genir.constraints import PrefixTree
 from genir.devices import autocast
 from genir.errors import DataError
-from genir.models.low_precision import LowPrecisionCopy
 from genir.models.projection import project
+from genir.models.search_twin import SearchTwin
 from genir.models.seq2seq import Seq2SeqModel
 from tests.unit.test_seq2seq import IDENTIFIERS, TEXTS, build
 
@@ -37,30 +39,53 @@ def test_a_token_that_the_model_does_not_have() -> None:
         project(torch.zeros(1, 2), torch.zeros(7, 2), torch.tensor([[40]]))
 
 
-def test_a_twin_rounds_matrices_and_shares_the_rest() -> None:
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_a_twin_gives_the_same_and_shares_what_is_no_matrix(bfloat16: bool) -> None:
     torch.manual_seed(0)
-    network = nn.Sequential(nn.Embedding(5, 4), nn.LayerNorm(4), nn.Linear(4, 5, bias=False))
-    network[2].weight = network[0].weight  # tied
-    network.eval()
-    copies, tokens = LowPrecisionCopy(), torch.arange(5)
-    twin = copies.of(network)
+    network = nn.Sequential(nn.Embedding(5, 4), nn.LayerNorm(4), nn.Linear(4, 3), nn.Linear(3, 5, bias=False)).eval()
+    tokens = torch.arange(5)
+    twin = SearchTwin().of(network, bfloat16)
     assert twin[0].weight is network[0].weight
     assert twin[1].weight is network[1].weight
-    assert twin[2].weight.dtype == torch.bfloat16
-    with torch.inference_mode(), autocast(torch.device("cpu"), "bfloat16"):
-        assert torch.equal(twin(tokens), network(tokens))
+    assert twin[2].weight.dtype == twin[3].weight.dtype == (torch.bfloat16 if bfloat16 else torch.float32)
+    with torch.inference_mode(), autocast(torch.device("cpu"), "bfloat16" if bfloat16 else "float32"):
+        assert torch.allclose(twin(tokens).float(), network(tokens).float(), atol=1e-2 if bfloat16 else 1e-6)
+        assert torch.allclose(twin(tokens.view(5, 1)).float()[:, 0], twin(tokens).float())
 
 
-def test_a_twin_follows_its_network() -> None:
-    network, copies = nn.Linear(2, 2), LowPrecisionCopy()
-    first = copies.of(network)
-    assert copies.of(network) is first
+@pytest.mark.parametrize("bfloat16", [False, True])
+def test_a_twin_follows_its_network(bfloat16: bool) -> None:
+    network, twins, one = nn.Sequential(nn.Linear(2, 2)), SearchTwin(), torch.ones(1, 2)
+
+    def same() -> bool:
+        with torch.inference_mode(), autocast(torch.device("cpu"), "bfloat16" if bfloat16 else "float32"):
+            return torch.allclose(twins.of(network, bfloat16)(one).float(), network(one).float(), atol=1e-2)
+
+    first = twins.of(network, bfloat16)
+    assert twins.of(network, bfloat16) is first
+    assert twins.of(network, not bfloat16) is not first
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
-    network(torch.ones(1, 2)).sum().backward()
+    network(one).sum().backward()
     optimizer.step()
-    assert torch.equal(copies.of(network).weight, network.weight.to(torch.bfloat16))
-    network.load_state_dict(nn.Linear(2, 2).state_dict())
-    assert torch.equal(copies.of(network).weight, network.weight.to(torch.bfloat16))
+    assert same()
+    network.load_state_dict(nn.Sequential(nn.Linear(2, 2)).state_dict())
+    assert same()
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_search_sees_what_a_fused_optimiser_did(precision: Any) -> None:
+    model = build()
+    model.precision = precision
+    before = model.begin(TEXTS)(torch.zeros(3), None, None)
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    model.step_logits(*model.pad(model.tokenize(TEXTS)), torch.zeros(3, 1, dtype=torch.int64)).sum().backward()
+    optimizer.step()
+    after = model.begin(TEXTS)(torch.zeros(3), None, None)
+    fresh = SearchTwin()
+    model._twin = fresh
+    assert not torch.allclose(after, before, atol=1e-2)
+    assert torch.equal(model.begin(TEXTS)(torch.zeros(3), None, None), after)
 
 
 def ranked(model: Seq2SeqModel, precision: str) -> list[dict[tuple[int, ...], float]]:
