@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from experiments import fm_index_cost
 from experiments.constraint_baselines import BASELINES, measure
 from experiments.constraint_plot import write_plot
 from genir.allowed_scores import allowed_scores
@@ -69,8 +70,11 @@ def run(
     seed: int = 0,
     repeats: int = 9,
     largest_baseline: int = LARGEST_BASELINE,
+    data: Path | None = None,
 ) -> dict[str, Any]:
     """Measure every size, print a table, write the figures to `json` where it is given (plot and manifest beside it).
+
+    With `data`, an FM-index over that data set is measured, too.
 
     `build_s` is from one array of numbers, `build_tuples_s` from tuples, as tables of identifiers hold them (up to a
     million); `update_share` and `delete_share` are the time of 1,000 additions (tuples, too) or deletions over the
@@ -106,6 +110,8 @@ def run(
         "static_published": list(STATIC),
         "settings": settings,
     }
+    if data is not None:
+        figures["fm_index"] = fm_index_cost.measure(data, seed, repeats)
     _print(figures)
     if json is not None:
         write_json(json, figures)
@@ -297,6 +303,14 @@ def _print(figures: dict[str, Any]) -> None:
         "STATIC's figures come from another machine, from sorted identifiers, without a map to documents. "
         f"The other two are left out above {figures['settings']['largest_baseline']:,} identifiers (memory).",
     )
+    if "fm_index" in figures:
+        index = figures["fm_index"]
+        steps = ", ".join(f"{ms:.1f} ms behind {length}" for length, ms in index["children_ms"].items())
+        Console().print(
+            f"FM-index over {index['data']}: {index['documents']:,} documents, {index['tokens']:,} tokens, built in "
+            f"{index['build_s']:.1f} s, {index['bytes_per_token']:.1f} bytes a token, loaded in {index['load_ms']:.0f} ms; "
+            f"continuations of {fm_index_cost.NGRAMS} n-grams: {steps} tokens"
+        )
 
 
 def _cell(key: str, value: float | None) -> str:

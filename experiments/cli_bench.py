@@ -39,9 +39,12 @@ def constraint(
     docs: Annotated[
         str, typer.Option("--docs", help="Sizes of the tree, with commas between them.")
     ] = "1000,10000,100000,1000000",
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Also an FM-index over this data set.", show_default="none")
+    ] = None,
     json_file: JsonFile = None,
 ) -> None:
-    """The prefix tree alone, from a thousand to ten million identifiers: building, memory, loading, steps, whole searches."""
+    """The constraints alone: building, memory, loading, steps, whole searches, from a thousand to ten million identifiers."""
     from experiments.bench_constraint import run
     from genir.errors import ConfigError
 
@@ -49,7 +52,7 @@ def constraint(
         sizes = [int(size) for size in docs.split(",")]
     except ValueError:
         raise ConfigError(f"--docs {docs}: expected whole numbers with commas between them, e.g. 1000,100000") from None
-    run(sizes, json_file)
+    run(sizes, json_file, data=data)
 
 
 @bench_app.command("generate")

@@ -170,7 +170,9 @@ def shorten(monkeypatch: pytest.MonkeyPatch, called: Callable[[str], None]) -> N
         ),
     )
     sizes = experiments.bench_constraint.run
-    monkeypatch.setattr(experiments.bench_constraint, "run", lambda docs, out: sizes([1000, 2000], out, repeats=1))
+    monkeypatch.setattr(
+        experiments.bench_constraint, "run", lambda docs, out, data: sizes([1000, 2000], out, repeats=1, data=data)
+    )
 
 
 @pytest.mark.slow

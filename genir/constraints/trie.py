@@ -11,8 +11,8 @@ used again. Immutable: `with_documents` and `without_documents` return a tree th
     tree_documents  which documents stand at a leaf       tree_patch      walking where it changed something
     sealed_file     saving and loading
 
-Known gaps: an update costs as much as all updates since the build; from then on a step looks its nodes up in the patch
-(some 50 microseconds more). For a tree on a GPU an update first copies the base to the host.
+Known gaps: an update costs as much as all updates since the build; from then on a step looks its nodes up in the patch,
+too. For a tree on a GPU an update first copies the base to the host.
 """
 
 from collections.abc import Iterable

@@ -9,6 +9,8 @@ import torch
 from experiments.bench_constraint import run
 from experiments.constraint_baselines import BASELINES, Allowed
 from genir.errors import ConfigError
+from genir.formats import write_dataset
+from genir.records import Dataset, Document
 
 
 def test_measures_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,3 +53,13 @@ def test_the_step_is_the_constraints_part() -> None:
     settled, scores, leaves, goes_on = _step(tree, torch.tensor([0, 0]), torch.tensor([[0.0, 1, 2, 3, 4]] * 2))
     assert (settled.tolist(), scores.tolist()) == ([False] * 2, [[1, 4]] * 2)
     assert (leaves.tolist(), goes_on.tolist()) == ([-1] * 2, [True] * 2)
+
+
+def test_an_index_over_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = tuple(Document(f"d{i}", f"Title {i}", "one two three four five six") for i in range(4))
+    write_dataset(Dataset("tiny", corpus, {}, {}), tmp_path)
+    figures = run([10], repeats=1, data=tmp_path)["fm_index"]
+    assert (figures["documents"], figures["data"]) == (4, tmp_path.name)
+    assert figures["tokens"] == 4 * 8
+    assert list(figures["children_ms"]) == ["1", "2", "3", "4"]
+    assert "FM-index over" in capsys.readouterr().out
