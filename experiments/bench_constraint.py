@@ -46,7 +46,6 @@ GPU_BEAMS = 2 * 70
 DRAWS = 40  # searches whose beams take turns
 UPDATES = 1000
 LARGEST_BASELINE = 100_000
-LARGEST_TABLE = 1_000_000
 STATIC = (
     {"docs": 10**5, "build_s": 0.15, "bytes_per_id": 290.0, "step_us": 167.0, "search_ms": 39.0},
     {"docs": 10**6, "build_s": 1.3, "bytes_per_id": 100.0, "step_us": 196.0, "search_ms": 38.0},
@@ -76,9 +75,9 @@ def run(
 
     With `data`, an FM-index over that data set is measured, too.
 
-    `build_s` is from one array of numbers, `build_tuples_s` from tuples, as tables of identifiers hold them (up to a
-    million); `update_share` and `delete_share` are the time of 1,000 additions (tuples, too) or deletions over the
-    latter, or the former where that is missing. Raises ConfigError for a size below 1.
+    `build_s` is from tuples, as tables of identifiers hold them; `build_array_s` from one array of numbers. `update_share` and
+    `delete_share` are the time of 1,000 additions (tuples, too) or deletions over `build_s`. Raises ConfigError for a size
+    below 1.
     """
     if not docs or min(docs) < 1:
         raise ConfigError(f"sizes are {list(docs)}: expected numbers of documents, at least 1 each")
@@ -129,13 +128,14 @@ def _measure_size(
     """What is measured once, the other ways' rows, and what is timed in turns with the other sizes (seconds by key)."""
     generator = np.random.default_rng(seed)
     identifiers = generator.integers(0, CODES, (size, LENGTH), dtype=np.int16)
-    build_seconds, tree = _timed(lambda: PrefixTree.build(identifiers, CODES), 1 if size >= 10**6 else 5)
-    row: Row = {"docs": size, "build_s": build_seconds, "bytes_per_id": tree.nbytes / size}
+    row: Row = {"docs": size, "build_s": _build_from_tuples(identifiers)}
+    row["build_array_s"], tree = _timed(lambda: PrefixTree.build(identifiers, CODES), 1 if size >= 10**6 else 5)
+    row["bytes_per_id"] = tree.nbytes / size
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "tree.safetensors")
         tree.save(path)
         row["load_ms"] = 1e3 * _timed(lambda: PrefixTree.load(path), repeats)[0]
-    row |= _updates(tree, identifiers, generator, build_seconds, repeats)
+    row |= _updates(tree, size, generator, row["build_s"], repeats)
     some = identifiers[generator.integers(0, size, BEAMS)]
     level, fan_out = _widest_level(tree, some)
     beams = [_beams_of_a_search(tree, generator, level) for _ in range(DRAWS)]
@@ -162,21 +162,22 @@ def _measure_size(
     return row, beside, tasks
 
 
-def _updates(
-    tree: PrefixTree, identifiers: NDArray[np.int16], generator: np.random.Generator, build_seconds: float, repeats: int
-) -> Row:
+def _build_from_tuples(identifiers: NDArray[np.int16]) -> float:
+    held = list(map(tuple, identifiers.tolist()))
+    return _timed(lambda: PrefixTree.build(held, CODES), 1 if len(held) >= 10**6 else 3)[0]
+
+
+def _updates(tree: PrefixTree, size: int, generator: np.random.Generator, build_seconds: float, repeats: int) -> Row:
     new = list(map(tuple, generator.integers(0, CODES, (UPDATES, LENGTH)).tolist()))
-    gone = generator.permutation(len(identifiers))[:UPDATES]
-    row: Row = {
-        "update_ms": 1e3 * _timed(lambda: tree.with_documents(new), repeats)[0],
-        "delete_ms": 1e3 * _timed(lambda: tree.without_documents(gone), repeats)[0],
+    gone = generator.permutation(size)[:UPDATES]
+    adding, _ = _timed(lambda: tree.with_documents(new), repeats)
+    deleting, _ = _timed(lambda: tree.without_documents(gone), repeats)
+    return {
+        "update_ms": 1e3 * adding,
+        "delete_ms": 1e3 * deleting,
+        "update_share": adding / build_seconds,
+        "delete_share": deleting / build_seconds,
     }
-    whole = build_seconds
-    if len(identifiers) <= LARGEST_TABLE:
-        held = list(map(tuple, identifiers.tolist()))
-        whole = _timed(lambda: PrefixTree.build(held, CODES), 1 if len(held) >= 10**6 else 3)[0]
-        row["build_tuples_s"] = whole
-    return row | {"update_share": row["update_ms"] / 1e3 / whole, "delete_share": row["delete_ms"] / 1e3 / whole}
 
 
 def _alternate(rows: Sequence[Row], tasks: Sequence[dict[str, Callable[[], Any]]], repeats: int) -> None:

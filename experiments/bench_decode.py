@@ -302,6 +302,6 @@ _ROWS = (
     ("ours_vocabulary_bf16", "genir", "vocabulary", "bfloat16"),
     ("ours_fp32", "genir", "allowed", "float32"),
     ("ours_bf16", "genir", "allowed", "bfloat16"),
-    ("unconstrained", "genir, no constraint", "allowed", "float32"),
-    ("unconstrained_bf16", "genir, no constraint", "allowed", "bfloat16"),
+    ("unconstrained", "genir, free choice", "allowed", "float32"),
+    ("unconstrained_bf16", "genir, free choice", "allowed", "bfloat16"),
 )

@@ -19,7 +19,7 @@ JsonFile = Annotated[
 def decode(
     docs: Annotated[int, typer.Option("--docs", min=1, help="Identifiers in the tree (semantic scheme).")] = 100_000,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Queries a batch.")] = 64,
-    beams: Annotated[int, typer.Option("--beams", min=1, help="Beams a query.")] = 10,
+    beams: Annotated[int, typer.Option("--beams", min=2, help="Beams a query.")] = 10,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed rounds; medians are reported.")] = 5,
     scheme: Annotated[str, typer.Option("--scheme", help="semantic, or title with --data.")] = "semantic",
     data: Annotated[

@@ -105,6 +105,9 @@ def search(
         "threshold": threshold,
     }
     decoding = {name: value for name, value in named.items() if value is not None}
+    if decoding and retriever != "generative":
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in decoding)
+        raise ConfigError(f"{given}: for the generative retriever only; --retriever is {retriever}")
     if k < 1:
         raise ConfigError(f"-k {k}: expected at least 1 document a query")
     if (question is None) == (split is None):

@@ -35,7 +35,7 @@ DECODERS = {
     "ours_vocabulary_bf16": "genir, softmax over everything, bfloat16",
     "ours_fp32": "genir, over the allowed tokens, float32",
     "ours_bf16": "genir, over the allowed tokens, bfloat16",
-    "unconstrained": "genir, the same without a constraint, float32",
+    "unconstrained": "genir, free choice among each step's tokens, float32",
 }
 FACTS = {
     "constraint_share": "share of our time in the constraint",
@@ -45,6 +45,7 @@ FACTS = {
 }
 CONSTRAINT = {
     "build, s": ("build_s", ".3g"),
+    "from an array, s": ("build_array_s", ".3g"),
     "bytes each": ("bytes_per_id", ".1f"),
     "load, ms": ("load_ms", ".1f"),
     "1,000 more, ms": ("update_ms", ".1f"),

@@ -29,6 +29,7 @@ from genir.errors import ConfigError, DataError, unknown_name
 from genir.protocols import Constraint, NextToken, Scoring
 
 _CACHED = 1 << 18  # float32 numbers that a core's cache holds
+_STEEPEST, _LARGE = 10.0, 1e6  # beyond, float32 no longer tells scores apart
 _SCORINGS = ("vocabulary", "allowed", "logits")
 
 
@@ -71,8 +72,12 @@ class DecodingSettings:
             raise ConfigError(
                 f"num_beam_groups is {self.num_beam_groups}: expected a divisor of num_beams, which is {self.num_beams}"
             )
-        if self.diversity_penalty < 0:
-            raise ConfigError(f"diversity_penalty is {self.diversity_penalty}: expected 0 or more")
+        if not 0 <= self.diversity_penalty < _LARGE:
+            raise ConfigError(f"diversity_penalty is {self.diversity_penalty}: expected 0 or more, below {_LARGE:g}")
+        if not abs(self.length_penalty) <= _STEEPEST:
+            raise ConfigError(f"length_penalty is {self.length_penalty}: expected {-_STEEPEST:g} to {_STEEPEST:g}")
+        if self.max_length is not None and self.max_length < 1:
+            raise ConfigError(f"max_length is {self.max_length}: expected at least 1")
         if self.pool < 1:
             raise ConfigError(f"num_return is {self.num_return}: expected at least 1")
         if self.threshold is not None and not 1 <= self.threshold <= self.pool:
@@ -270,7 +275,10 @@ def _ask(next_token: NextToken, beams: _Beams, tokens: Tensor, mask: Tensor, sco
     if scoring == "vocabulary":
         return _log_probabilities(next_token(last, parents, None), tokens, mask)
     scores = next_token(last, parents, tokens).float()
-    return scores.masked_fill(~mask, NOTHING).log_softmax(1) if scoring == "allowed" else scores
+    if scoring != "allowed":
+        return scores
+    possible = scores.masked_fill(~mask, NOTHING)
+    return possible.log_softmax(1).masked_fill_(possible == NOTHING, NOTHING)  # a row without any would be NaN
 
 
 def _log_probabilities(logits: Tensor, tokens: Tensor, mask: Tensor) -> Tensor:
@@ -308,4 +316,6 @@ def _may_still_win(running: _Beams, finished: _Finished, settings: DecodingSetti
         norm = (length if settings.threshold is None else length + 1) ** penalty
     best = torch.full_like(finished.scores[:, 0], NOTHING)
     best.scatter_reduce_(0, running.query, running.scores, "amax")
-    return (best / norm > finished.scores[:, place - 1])[running.query]
+    worst = finished.scores[:, place - 1]
+    hopeful = best / norm > worst if settings.threshold is None else best / norm >= worst  # a lower path wins a tie
+    return hopeful[running.query]

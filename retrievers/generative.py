@@ -44,7 +44,7 @@ class GenerativeSettings:
     A score is the sum over an identifier's tokens, divided by length ** length_penalty (the end token counts as one).
     `scoring` says what a token scores: as the model was trained ("model"), its log-probability in the whole vocabulary or
     among the allowed tokens (Hugging Face's renormalize_logits), or its logit. `threshold` stops a query as soon as its
-    best so many identifiers are certain (0: never before the beams are through). Groups: see `genir.beam_search`.
+    best so many identifiers are certain (0: by Hugging Face's rule). Groups: see `genir.beam_search`.
     """
 
     num_beams: int = 50
@@ -83,7 +83,8 @@ class GenerativeRetriever:
         """The tree over all documents, with the model's end token behind each identifier where it has one."""
         # The Protocol asks for no device: a model that names none lives on the CPU.
         device: torch.device | str = getattr(self.model, "device", "cpu")
-        return DocumentTree.build(self.identifiers.tokens, self.model.end_token, self.model.vocab_size, device)
+        limit: int | None = getattr(self.model, "max_identifier", None)
+        return DocumentTree.build(self.identifiers.tokens, self.model.end_token, self.model.vocab_size, device, limit)
 
     @property
     def constraint(self) -> PrefixTree:
@@ -98,6 +99,7 @@ class GenerativeRetriever:
             num_beams=settings.num_beams,
             scoring=self.model.scoring if settings.scoring == "model" else settings.scoring,
             length_penalty=settings.length_penalty,
+            max_length=self.index.longest,
             num_beam_groups=settings.num_beam_groups,
             diversity_penalty=settings.diversity_penalty,
             threshold=settings.threshold or None,
@@ -154,7 +156,7 @@ class GenerativeRetriever:
     def _score_all(self, texts: list[str]) -> list[dict[str, float]]:
         """The same for every document there is."""
         documents: dict[DocIDTokens, list[str]] = {}
-        for doc_id, tokens in self.index.tokens.items():
+        for doc_id, tokens in self.index.tokens().items():
             documents.setdefault(tokens, []).append(doc_id)
         end = len(self.index.end)
         lengths = torch.tensor([len(tokens) + end for tokens in documents])

@@ -101,7 +101,7 @@ class Patch:
 
     def _locate(self, base: TreeArrays, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Overlay nodes (0 where there is none), whether the overlay has them, whether they are touched ones."""
-        place = torch.searchsorted(self.touched, nodes.long()).clamp_(max=len(self.touched) - 1)
+        place = torch.searchsorted(self.touched, nodes.long().contiguous()).clamp_(max=len(self.touched) - 1)
         touched = self.touched[place] == nodes
         new = nodes.long() - (_first_new(base) - len(self.touched))
         over = touched | (nodes >= _first_new(base))

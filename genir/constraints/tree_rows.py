@@ -4,9 +4,10 @@ Invariants: every row holds at least one token and every token is 0 .. LARGEST_T
 their order. Known gap: a table of more than 2^31 - 1 rows is refused.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from operator import index
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -87,6 +88,8 @@ def read_rows(identifiers: Identifiers, vocab_size: int | None) -> Rows:
     Raises DataError for no identifier at all, an empty one, a negative token, and one that is too large.
     """
     if isinstance(identifiers, torch.Tensor):
+        if identifiers.is_floating_point():
+            raise DataError(f"identifiers come as a tensor of {identifiers.dtype}, expected integers")
         identifiers = identifiers.cpu().numpy()
     rows = _from_array(identifiers) if isinstance(identifiers, np.ndarray) else _from_sequences(identifiers)
     if not 0 < len(rows) < 2**31:
@@ -176,11 +179,18 @@ def _from_array(array: Ints) -> Rows:
 
 def _from_sequences(identifiers: Sequence[Sequence[int]]) -> Rows:
     lengths = np.fromiter(map(len, identifiers), np.int64, count=len(identifiers))
+    tokens = whole_numbers(chain.from_iterable(identifiers), int(lengths.sum()), "an identifier holds")
+    return pack(tokens, lengths)
+
+
+def whole_numbers(values: Iterable[int], count: int, what: str) -> Ints:
+    """An int64 array; -1 as count: as many as there are. Raises DataError for what is no whole number, or beyond 64 bits."""
     try:
-        flat = np.fromiter(chain.from_iterable(identifiers), np.int64, count=int(lengths.sum()))
+        return np.fromiter(map(index, values), np.int64, count=count)
+    except TypeError as error:
+        raise DataError(f"{what} something that is no whole number ({error})") from None
     except OverflowError:
-        raise DataError(f"an identifier holds a token beyond 64 bits, expected 0 to {LARGEST_TOKEN}") from None
-    return pack(flat, lengths)
+        raise DataError(f"{what} a number beyond 64 bits, expected 0 to {LARGEST_TOKEN}") from None
 
 
 def _owner(rows: Rows, place: int) -> int:

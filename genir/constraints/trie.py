@@ -12,7 +12,7 @@ used again. Immutable: `with_documents` and `without_documents` return a tree th
     sealed_file     saving and loading
 
 Known gaps: an update costs as much as all updates since the build; from then on a step looks its nodes up in the patch,
-too. For a tree on a GPU an update first copies the base to the host.
+by tensor operations, which takes several times as long. For a tree on a GPU an update first copies the base to the host.
 """
 
 from collections.abc import Iterable
@@ -27,7 +27,17 @@ from genir.constraints.tree_arrays import TreeArrays
 from genir.constraints.tree_build import build_arrays
 from genir.constraints.tree_documents import Documents, Groups, distinct_rows
 from genir.constraints.tree_patch import Children, Patch
-from genir.constraints.tree_rows import Identifiers, Ints, Rows, contains, distinct, pack, read_rows, sort_rows
+from genir.constraints.tree_rows import (
+    Identifiers,
+    Ints,
+    Rows,
+    contains,
+    distinct,
+    pack,
+    read_rows,
+    sort_rows,
+    whole_numbers,
+)
 from genir.constraints.tree_updates import NO_ROWS, make_patch
 from genir.errors import DataError
 
@@ -55,6 +65,7 @@ class PrefixTree:
         Raises DataError for no identifier at all, an empty one, a negative token, and a token that `vocab_size` (or 31
         bits) does not hold.
         """
+        vocab_size = None if vocab_size is None else int(vocab_size)
         rows = read_rows(identifiers, vocab_size)
         order, shared = sort_rows(rows)
         leaves, distances, place, twins = distinct_rows(order, shared)
@@ -108,7 +119,7 @@ class PrefixTree:
 
         Raises DataError for a number that is no document's, or a deleted one's.
         """
-        gone = distinct(np.fromiter(numbers, np.int64))
+        gone = distinct(whole_numbers(numbers, -1, "the documents to delete hold"))
         if not len(gone):
             return self
         added, added_numbers, deleted = self._updates()

@@ -17,12 +17,14 @@ from torch import nn
 
 from genir.models.packed_linear import PackedLinear, can_pack
 
+_SAMPLED = 64
+
 
 class SearchTwin:
     """The twin of one network, made when it is first asked for, and again when the network has changed.
 
-    Changes that torch counts are seen. Fused optimisers change weights without telling: a model drops its twin when it is put
-    into training mode.
+    torch counts most changes of a tensor, but not those of fused optimisers or through `.data`; so some numbers of every
+    tensor are compared as well, and a model drops its twin when it is put into training mode.
     """
 
     def __init__(self) -> None:
@@ -31,7 +33,7 @@ class SearchTwin:
 
     def of(self, network: nn.Module, bfloat16: bool) -> Any:
         """`network` with linear layers for searching, their matrices in bfloat16 where asked for."""
-        state = [bfloat16, *((parameter.data_ptr(), parameter._version) for parameter in network.parameters())]
+        state = [bfloat16, *_state_of(network)]
         if self._twin is None or state != self._state:
             self._twin = None  # before the next one takes memory
             self._twin, self._state = _make(network, torch.bfloat16 if bfloat16 else None), state
@@ -40,6 +42,14 @@ class SearchTwin:
     def drop(self) -> None:
         """Forget the twin; the next one is made anew."""
         self._twin = self._state = None
+
+
+def _state_of(network: nn.Module) -> list[Any]:
+    parameters = [parameter.detach() for parameter in network.parameters()]
+    counted = [(parameter.data_ptr(), parameter._version) for parameter in parameters]
+    flat = [parameter.reshape(-1) for parameter in parameters if parameter.numel()]
+    some = [values[:: max(1, len(values) // _SAMPLED)].sum(dtype=torch.float64) for values in flat]
+    return [*counted, torch.stack(some).tolist() if some else []]
 
 
 def _make(network: nn.Module, dtype: torch.dtype | None) -> Any:

@@ -150,7 +150,7 @@ class Seq2SeqModel(nn.Module):
         if longer:
             warnings.warn(f"{longer} of {len(rows)} texts are longer than {limit} tokens and were cut", stacklevel=2)
             rows = self.tokenizer(list(texts), truncation=True, max_length=limit)["input_ids"]
-        return [list(row) for row in rows]
+        return [list(row) or [self.network.config.eos_token_id or 0] for row in rows]  # something to read
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """input_ids and attention_mask (B, T) on the model's device; T in steps of 8, so that few shapes occur."""

@@ -206,6 +206,10 @@ def test_refuses_wrong_settings() -> None:
         "num_beam_groups is 3: expected a divisor of num_beams, which is 4": {"num_beam_groups": 3},
         "diversity_penalty is -1.0: expected 0 or more": {"diversity_penalty": -1.0},
         "num_return is 0: expected at least 1": {"num_return": 0},
+        "max_length is -1: expected at least 1": {"max_length": -1},
+        "length_penalty is nan: expected -10 to 10": {"length_penalty": math.nan},
+        "length_penalty is 400.0: expected -10 to 10": {"length_penalty": 400.0},
+        "diversity_penalty is inf: expected 0 or more": {"diversity_penalty": math.inf},
         "threshold is 5: expected 1 to 4, the identifiers returned": {"threshold": 5},
     }
     for message, options in impossible.items():
@@ -263,6 +267,23 @@ def test_a_threshold_stops_early_and_changes_nothing_above_it(
     for row, quick_row in zip(best, quick, strict=True):
         assert row[:threshold] == quick_row[:threshold]
     assert stopped.asked <= whole.asked
+
+
+def test_a_threshold_lets_the_lower_path_win_a_tie() -> None:
+    """(1, 2) scores as (5,) does, and ends later."""
+    tree = PrefixTree.build([(5,), (1, 2)])
+    for threshold in (None, 1):
+        found = beam_search(constant(0.0), tree, 1, 2, scoring="allowed", threshold=threshold)
+        assert found[0][0].tokens == (1, 2)
+
+
+def test_a_beam_without_any_possible_continuation_ends() -> None:
+    def next_token(tokens: torch.Tensor, parents: torch.Tensor | None, allowed: torch.Tensor) -> torch.Tensor:
+        return torch.where(allowed >= 5, -math.inf, torch.zeros(allowed.shape))
+
+    tree = PrefixTree.build([(1, 5), (1, 6), (2, 3), (2, 4)])
+    found = beam_search(next_token, tree, 1, 4, scoring="allowed")
+    assert [hypothesis.tokens for hypothesis in found[0]] == [(2, 3), (2, 4)]
 
 
 def test_a_threshold_saves_calls() -> None:

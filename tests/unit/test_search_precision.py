@@ -70,6 +70,8 @@ def test_a_twin_follows_its_network(bfloat16: bool) -> None:
     assert same()
     network.load_state_dict(nn.Sequential(nn.Linear(2, 2)).state_dict())
     assert same()
+    network[0].weight.data.mul_(1.5)  # which torch does not count
+    assert same()
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -140,7 +140,7 @@ def test_memory_a_document() -> None:
             "identifier 2 holds token 10, expected 0 to 9; give the identifiers of this vocabulary",
         ),
         (np.array([[1, 2], [3, 11]]), "identifier 1 holds token 11, expected 0 to 9"),
-        ([(2**70,)], "an identifier holds a token beyond 64 bits, expected 0 to 2147483647"),
+        ([(2**70,)], "an identifier holds a number beyond 64 bits, expected 0 to 2147483647"),
         (np.zeros(3, int), r"an array of int64 and shape \(3,\), expected integers and two dimensions"),
         (np.zeros((3, 2)), r"an array of float64 and shape \(3, 2\), expected integers and two dimensions"),
     ],
@@ -177,3 +177,18 @@ def test_on_a_gpu() -> None:
     assert walk(tree.with_documents([(1, 2, 7)]).without_documents([0])) == expected(
         {1: (1, 3, 4), 2: (2,), 3: (2, 5), 4: (1, 2, 7)}
     )
+
+
+@pytest.mark.parametrize("token", [1.9, "2", None, 2**70])
+def test_refuses_what_is_no_token(token: object) -> None:
+    with pytest.raises(
+        DataError, match=r"an identifier holds (something that is no whole number|a number beyond 64 bits)"
+    ):
+        PrefixTree.build([(1, token)])  # type: ignore[list-item]
+    with pytest.raises(DataError, match="the documents to delete hold"):
+        PrefixTree.build([(1, 2), (3,)]).without_documents([token])  # type: ignore[list-item]
+
+
+def test_refuses_a_tensor_of_floats() -> None:
+    with pytest.raises(DataError, match=r"a tensor of torch\.bfloat16, expected integers"):
+        PrefixTree.build(torch.ones(2, 2, dtype=torch.bfloat16))
