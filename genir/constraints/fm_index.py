@@ -14,7 +14,8 @@ which they come; no number is given twice.
 
 Invariants: immutable; no n-gram runs from one document into another; no deleted document is counted, located, or keeps
 a continuation alive. Known gaps: arrays are numpy on the CPU, and nodes on another device are fetched and sent back;
-fewer than 2^31 rows (tokens and documents); rows of deleted documents take room until the index is built again.
+fewer than 2^31 rows (tokens and documents); rows of deleted documents take room until the index is built again; adding
+costs a walk of one step a token of the longest new document, which for a thousand long ones is more than half a build.
 
 Why no library: fm-index 4.0 takes strings and shows no row ranges, wavelet-matrix 4.0 answers one range a call and in
 Python objects, and SEAL's own binding of sdsl is archived and must be compiled.

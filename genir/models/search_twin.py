@@ -17,14 +17,12 @@ from torch import nn
 
 from genir.models.packed_linear import PackedLinear, can_pack
 
-_SAMPLED = 64
-
 
 class SearchTwin:
     """The twin of one network, made when it is first asked for, and again when the network has changed.
 
-    torch counts most changes of a tensor, but not those of fused optimisers or through `.data`; so some numbers of every
-    tensor are compared as well, and a model drops its twin when it is put into training mode.
+    torch counts most changes of a tensor, but not those of fused optimisers or through `.data`; so a number out of every
+    tensor is compared as well, and a model drops its twin when it is put into training mode.
     """
 
     def __init__(self) -> None:
@@ -45,11 +43,12 @@ class SearchTwin:
 
 
 def _state_of(network: nn.Module) -> list[Any]:
-    parameters = [parameter.detach() for parameter in network.parameters()]
-    counted = [(parameter.data_ptr(), parameter._version) for parameter in parameters]
-    flat = [parameter.reshape(-1) for parameter in parameters if parameter.numel()]
-    some = [values[:: max(1, len(values) // _SAMPLED)].sum(dtype=torch.float64) for values in flat]
-    return [*counted, torch.stack(some).tolist() if some else []]
+    """What tells whether the linear layers have changed: torch's count, and one number of each tensor."""
+    layers = [module for module in network.modules() if type(module) is nn.Linear]
+    tensors = [tensor.detach() for layer in layers for tensor in (layer.weight, layer.bias) if tensor is not None]
+    counted = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+    middles = [tensor.reshape(-1)[tensor.numel() // 2].float() for tensor in tensors]
+    return [*counted, torch.stack(middles).tolist() if middles else []]
 
 
 def _make(network: nn.Module, dtype: torch.dtype | None) -> Any:
