@@ -7,6 +7,7 @@ few made-up tokens, so that an architecture in which sharing is not exact is fou
 Shape letters: B queries, T prompt tokens, N live beams, F tokens asked for, V identifier vocabulary.
 """
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from genir.models.causal import CausalModel
 
 
-class _PromptedSearch:
+class _PromptedSearch(ABC):
     """What both searches have in common; a subclass says what is cached, and how one token more is read."""
 
     def __init__(self, model: "CausalModel", network: Any, input_ids: Tensor, attention_mask: Tensor) -> None:
@@ -60,17 +61,17 @@ class _PromptedSearch:
                 "[causal] max_text_tokens, or use shorter identifiers"
             )
 
+    @abstractmethod
     def _keep(self, prompts: Any, attention_mask: Tensor) -> None:
         """Take over the cache of the prompts that were read."""
-        raise NotImplementedError
 
     def _follow(self, parents: Tensor) -> None:
         """Let row i go on from row parents[i] of the step before."""
         self.lengths = self.lengths[parents]
 
+    @abstractmethod
     def _read(self, embeddings: Tensor, positions: Tensor) -> Tensor:
         """States (N, 1, D) of one token a beam."""
-        raise NotImplementedError
 
 
 class RowPerBeamSearch(_PromptedSearch):
