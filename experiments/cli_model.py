@@ -96,18 +96,15 @@ def search(
     from genir.formats import load_dataset
     from genir.manifest import sha256_of
 
-    named = {
-        "num_beams": num_beams,
-        "scoring": scoring,
-        "length_penalty": length_penalty,
-        "num_beam_groups": num_beam_groups,
-        "diversity_penalty": diversity_penalty,
-        "threshold": threshold,
-    }
-    decoding = {name: value for name, value in named.items() if value is not None}
-    if decoding and retriever != "generative":
-        given = ", ".join(f"--{name.replace('_', '-')}" for name in decoding)
-        raise ConfigError(f"{given}: for the generative retriever only; --retriever is {retriever}")
+    decoding = _decoding(
+        retriever,
+        num_beams=num_beams,
+        scoring=scoring,
+        length_penalty=length_penalty,
+        num_beam_groups=num_beam_groups,
+        diversity_penalty=diversity_penalty,
+        threshold=threshold,
+    )
     if k < 1:
         raise ConfigError(f"-k {k}: expected at least 1 document a query")
     if (question is None) == (split is None):
@@ -148,6 +145,17 @@ def search(
         for rank, one in enumerate(ranking, 1)
     ]
     show(rows, ["rank", "score", "doc_id", "title"], title=question, as_json=as_json)
+
+
+def _decoding(retriever: str, **named: object) -> dict[str, object]:
+    """The settings of the generative search that were given. Raises ConfigError for another retriever."""
+    from genir.errors import ConfigError
+
+    decoding = {name: value for name, value in named.items() if value is not None}
+    if decoding and retriever != "generative":
+        given = ", ".join(f"--{name.replace('_', '-')}" for name in decoding)
+        raise ConfigError(f"{given}: for the generative retriever only; --retriever is {retriever}")
+    return decoding
 
 
 def evaluate(

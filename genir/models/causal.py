@@ -26,14 +26,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from genir.beam_search import check_tokens
 from genir.devices import Precision, runs_in_bfloat16
 from genir.embedding import resolve_encoder
 from genir.errors import ArtefactError, ConfigError
-from genir.manifest import write_atomically, write_json
+from genir.manifest import write_json
 from genir.models.beam_tree import BeamTree
 from genir.models.causal_config import PLACE_OF_TEXT, CausalConfig
 from genir.models.causal_scoring import positions_of, score_after
@@ -41,6 +40,7 @@ from genir.models.causal_search import RowPerBeamSearch, SharedPromptSearch, pro
 from genir.models.code_decoder import pad_identifiers
 from genir.models.language_head import has_plain_head
 from genir.models.lora import add_adapters, merged_weights
+from genir.models.own_embedding import load_own_embedding, save_own_embedding
 from genir.models.projection import project
 from genir.models.search_twin import SearchTwin
 from genir.protocols import NextToken, Scoring
@@ -281,11 +281,7 @@ class CausalModel(nn.Module):
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder / "network")
         if self.own_embedding is not None:
-            own = {
-                "weight": self.own_embedding.weight.detach().cpu().contiguous(),
-                "logit_scale": self.logit_scale.cpu(),
-            }
-            write_atomically(folder / "own_embedding.safetensors", lambda temporary: save_file(own, temporary))
+            save_own_embedding(folder, self.own_embedding, self.logit_scale)
         shape = {
             "vocab_size": None if self.own_embedding is None else self.vocab_size,
             "end_token": self.end_token,
@@ -300,13 +296,7 @@ class CausalModel(nn.Module):
         config = CausalConfig(source=str(folder / "network"), **settings)
         model = cls.build(config, saved["vocab_size"], saved["end_token"])
         if model.own_embedding is not None:
-            path = folder / "own_embedding.safetensors"
-            try:
-                own = load_file(path)
-                model.own_embedding.load_state_dict({"weight": own["weight"]})
-                model.logit_scale.copy_(own["logit_scale"])
-            except (OSError, RuntimeError, KeyError, SafetensorError) as error:
-                raise ArtefactError(f"{path}: cannot be loaded: {error}; train the model again") from None
+            load_own_embedding(folder, model.own_embedding, model.logit_scale)
         return model.eval()
 
 

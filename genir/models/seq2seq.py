@@ -21,14 +21,14 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from genir.devices import Precision, autocast, runs_in_bfloat16
 from genir.embedding import DEFAULT_ENCODER, resolve_encoder
 from genir.errors import ArtefactError, ConfigError
-from genir.manifest import write_atomically, write_json
+from genir.manifest import write_json
 from genir.models.code_decoder import pad_identifiers
+from genir.models.own_embedding import load_own_embedding, save_own_embedding
 from genir.models.search_twin import SearchTwin
 from genir.models.seq2seq_search import START, Decoder, RowSearch, SharedSearch
 from genir.protocols import NextToken, Scoring
@@ -245,11 +245,7 @@ class Seq2SeqModel(nn.Module):
         if self.tokenizer is not None:
             self.tokenizer.save_pretrained(folder / "network")
         if self.own_embedding is not None:
-            own = {
-                "weight": self.own_embedding.weight.detach().cpu().contiguous(),
-                "logit_scale": self.logit_scale.cpu(),
-            }
-            write_atomically(folder / "own_embedding.safetensors", lambda temporary: save_file(own, temporary))
+            save_own_embedding(folder, self.own_embedding, self.logit_scale)
         shape = {
             "vocab_size": None if self.own_embedding is None else self.vocab_size,
             "end_token": self.end_token,
@@ -263,13 +259,7 @@ class Seq2SeqModel(nn.Module):
         config = Seq2SeqConfig(source=str(folder / "network"), max_text_tokens=saved["max_text_tokens"])
         model = cls.build(config, saved["vocab_size"], saved["end_token"])
         if model.own_embedding is not None:
-            path = folder / "own_embedding.safetensors"
-            try:
-                own = load_file(path)
-                model.own_embedding.load_state_dict({"weight": own["weight"]})
-                model.logit_scale.copy_(own["logit_scale"])
-            except (OSError, RuntimeError, KeyError, SafetensorError) as error:
-                raise ArtefactError(f"{path}: cannot be loaded: {error}; train the model again") from None
+            load_own_embedding(folder, model.own_embedding, model.logit_scale)
         return model.eval()
 
 

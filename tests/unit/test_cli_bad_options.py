@@ -122,3 +122,8 @@ def test_a_generator_that_is_not_there(finished: Journey, tmp_path: Path) -> Non
         fault
         == f"--generator {tmp_path}/reader: no such folder; give extractive, the folder of a reader or of a causal model, or a hub name"
     )
+
+
+def test_decoding_options_are_for_the_generative_retriever() -> None:
+    fault = genir("search", "a question", "--retriever", "bm25", "--num-beam-groups", "2").fault
+    assert "--num-beam-groups: for the generative retriever only; --retriever is bm25" in fault

@@ -266,6 +266,8 @@ def test_a_client_that_leaves_in_mid_stream_ends_its_request(served: Served) -> 
     events.close()
     if served.engine.running:  # it may have been written to its end before the engine stood still
         wait_for(lambda: bool(served.engine.cancelled))
+    served.engine.go.set()
+    assert complete(served).choices[0].text == "hello"  # the others go on
 
 
 def test_a_fault_ends_every_request_and_the_engine_starts_again(served: Served) -> None:
