@@ -2,8 +2,9 @@
 
 Sections, each runnable alone: `ladder` (tokens/s of every engine, overlap, utilisation), `prompt_length` (SDPA and eager attention,
 prefill and decode apart), `cache` (bytes against length), `micro_batches` (utilisation against their number, beside the formulas),
-`gpu`. The model has random weights: only times, bytes and the agreement of tokens mean anything. Ratios are of medians of rounds
-in which the engines took turns, within one run. The keys of the ladder's first precision also stand at the top.
+`prefix` (what prompts of a retriever share), `int8` (its perplexity, on a trained model), `gpu`. Everywhere else the weights are
+random: only times, bytes and the agreement of tokens mean anything. Ratios are of medians of rounds in which the engines took turns,
+within one run. The keys of the ladder's first precision also stand at the top.
 """
 
 import tempfile
@@ -14,13 +15,15 @@ from typing import Any
 
 from experiments.generation_curves import CurveSizes, cache_bytes, prompt_length, utilisation
 from experiments.generation_gpu import GPUSizes, run_gpu
+from experiments.generation_int8 import Int8Sizes, int8_cost
 from experiments.generation_ladder import LadderSizes, run_ladder
 from experiments.generation_model import SMALL, LlamaShape, save_random_llama
+from experiments.generation_prefix import PrefixSizes, prefix_sharing
 from experiments.tables import plain, show, show_facts
 from genir.errors import unknown_name
 from genir.manifest import machine, provenance, write_json
 
-SECTIONS = ("ladder", "prompt_length", "cache", "micro_batches", "gpu")
+SECTIONS = ("ladder", "prompt_length", "cache", "micro_batches", "prefix", "int8", "gpu")
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class BenchSizes:
     dtypes: tuple[str, ...] = ("float32", "bfloat16")
     ladder: LadderSizes = field(default_factory=LadderSizes)
     curves: CurveSizes = field(default_factory=CurveSizes)
+    prefix: PrefixSizes = field(default_factory=PrefixSizes)
+    int8: Int8Sizes = field(default_factory=Int8Sizes)
     gpu: GPUSizes = field(default_factory=GPUSizes)
     seed: int = 0
 
@@ -63,6 +68,8 @@ def run(
             "prompt_length": lambda: prompt_length(folder, vocab, wanted.curves),
             "cache": lambda: cache_bytes(root, wanted.shape, wanted.curves),
             "micro_batches": lambda: utilisation(folder, vocab, wanted.curves, wanted.ladder.new_tokens),
+            "prefix": lambda: prefix_sharing(folder, wanted.prefix),
+            "int8": lambda: int8_cost(wanted.int8),
             "gpu": lambda: run_gpu(wanted.gpu),
         }
         for name in only or SECTIONS:
@@ -73,7 +80,7 @@ def run(
         figures = {
             key: value for key, value in first.items() if key not in ("groups", "statistics", "agreement")
         } | figures
-    settings = asdict(wanted) | {"sections": list(only or SECTIONS), "vllm": vllm is not None}
+    settings = _by_name(asdict(wanted)) | {"sections": list(only or SECTIONS), "vllm": vllm is not None}
     versions = {"torch": torch_version, "transformers": transformers_version, "machine": machine()}
     figures = plain(figures | {"settings": settings | versions})
     if out is not None:
@@ -84,6 +91,14 @@ def run(
             save_plots(figures, out)
         write_json(out.with_suffix(".manifest.json"), provenance("bench generate", settings, {}, wanted.seed))
     return figures
+
+
+def _by_name(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which a file or folder is its name: where it lies is this machine's affair."""
+    return {
+        key: _by_name(value) if isinstance(value, dict) else value.name if isinstance(value, Path) else value
+        for key, value in settings.items()
+    }
 
 
 def _print(name: str, found: Any) -> None:
@@ -101,9 +116,10 @@ def _print(name: str, found: Any) -> None:
         for stages in (2, 4):
             part = found[f"p{stages}"]
             show(part["rows"], list(part["rows"][0]), title=f"utilisation, {stages} stages ({found['note']})")
-    elif name == "gpu":
-        if "streams" in found:
-            show(found["streams"], list(found["streams"][0]), title="tokens/s on the GPU")
-        show_facts({key: value for key, value in found.items() if key != "streams"}, title="gpu")
+    elif isinstance(found, dict):
+        for table in ("streams", "rows"):
+            if table in found:
+                show(found[table], list(found[table][0]), title=f"{name}, {table}")
+        show_facts({key: value for key, value in found.items() if key not in ("streams", "rows")}, title=name)
     else:
         show(found, list(found[0]), title=name.replace("_", " "))

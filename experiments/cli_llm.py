@@ -10,7 +10,7 @@ from experiments.cli_options import Device, Json
 
 if TYPE_CHECKING:
     from genir.protocols import Generator, SamplingParams
-    from rag.llama.engine import LlamaEngine
+    from rag.llama.engine import EngineOptions, LlamaEngine
 
 ModelFolder = Annotated[
     Path,
@@ -21,8 +21,25 @@ ModelFolder = Annotated[
 Stages = Annotated[int, typer.Option("--stages", min=1, help="Pipeline stages, a process each.")]
 DType = Annotated[str, typer.Option("--dtype", help="auto (the checkpoint's), float32, bfloat16 or float16.")]
 Int8 = Annotated[bool, typer.Option("--int8", help="Hold the weights in 8 bits.")]
-Attention = Annotated[str, typer.Option("--attention", help="auto, sdpa, eager or flash (a GPU and flash-attn).")]
+Attention = Annotated[
+    str, typer.Option("--attention", help="auto, compiled (a CPU), sdpa, eager, or flash (a GPU and flash-attn).")
+]
 
+CacheMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--cache-memory", help="KV cache of one stage, e.g. 4GB.", show_default="whole contexts, at most 1 GiB"
+    ),
+]
+MicroBatches = Annotated[
+    int | None,
+    typer.Option(
+        "--micro-batches",
+        min=1,
+        help="Groups of requests that circulate; 2 a stage keep every stage busy.",
+        show_default="2 a stage, fewer while they would be small",
+    ),
+]
 Front = Annotated[
     str,
     typer.Option(
@@ -66,6 +83,8 @@ def generate(
     int8: Int8 = False,
     attention: Attention = "auto",
     device: Device = "auto",
+    cache_memory: CacheMemory = None,
+    micro_batches: MicroBatches = None,
     front: Front = "",
     backend: Annotated[
         str,
@@ -89,12 +108,13 @@ def generate(
         num_beams=num_beams,
     )
     if backend != "llama":
-        if stages > 1 or int8 or attention != "auto" or front:
-            options = "--stages, --int8, --attention and --front"
-            raise ConfigError(f"--backend {backend}: leave out {options}, they are the backend llama's")
+        if stages > 1 or int8 or attention != "auto" or front or cache_memory or micro_batches:
+            names = "--stages, --int8, --attention, --cache-memory, --micro-batches and --front"
+            raise ConfigError(f"--backend {backend}: leave out {names}, they are the backend llama's")
         _write(make_generator(backend, model, device, dtype), prompt, params, as_json)
         return
-    with _engine(Path(model), stages, dtype, int8, attention, device, front) as engine:
+    options = _options(stages, dtype, int8, attention, device, front, cache_memory, micro_batches)
+    with _engine(Path(model), options) as engine:
         _write(engine, prompt, params, as_json)
 
 
@@ -183,12 +203,8 @@ def serve_llm(
     port: Annotated[int, typer.Option("--port", help="Port to listen at; 0 takes a free one.")] = 8000,
     name: Annotated[str, typer.Option("--name", help="Name that clients see.", show_default="the folder's")] = "",
     max_running: Annotated[int, typer.Option("--max-running", min=1, help="Most requests that run together.")] = 64,
-    cache: Annotated[
-        str | None,
-        typer.Option(
-            "--cache-memory", help="KV cache of one stage, e.g. 4GB.", show_default="whole contexts, at most 1 GiB"
-        ),
-    ] = None,
+    cache_memory: CacheMemory = None,
+    micro_batches: MicroBatches = None,
     dtype: DType = "auto",
     int8: Int8 = False,
     attention: Attention = "auto",
@@ -196,43 +212,52 @@ def serve_llm(
     front: Front = "",
 ) -> None:
     """Serve a LLaMA model with OpenAI's API: /v1/completions, /v1/chat/completions, /v1/models, /health. Ctrl-C ends it."""
-    from experiments.llm_plan import parse_bytes
+    from experiments.llm_plan import gigabytes
     from rag.serving.server import open_port, serve, url_of
 
-    cache_bytes = None if cache is None else int(parse_bytes(cache, "--cache-memory"))
+    options = _options(stages, dtype, int8, attention, device, front, cache_memory, micro_batches, max_running)
+
+    def ready() -> None:
+        cache = engine.statistics().cache
+        room = f"cache {gigabytes(cache.bytes)} for {cache.blocks * cache.block_size:,} tokens"
+        typer.echo(f"{engine.name} at {url_of(door)}, {stages} stages, {room}; Ctrl-C ends it", err=True)
+
     with open_port(host, port) as door:
-        engine = _engine(model, stages, dtype, int8, attention, device, front, name, max_running, cache_bytes)
-        serve(
-            engine,
-            door,
-            lambda: typer.echo(f"{engine.name} at {url_of(door)}, {stages} stages; Ctrl-C ends it", err=True),
-        )
+        engine = _engine(model, options, name)
+        serve(engine, door, ready)
 
 
-def _engine(
-    model: Path,
+def _options(
     stages: int,
     dtype: str,
     int8: bool,
     attention: str,
     device: str,
     front: str,
-    name: str = "",
+    cache_memory: str | None,
+    micro_batches: int | None,
     max_running: int = 64,
-    cache_bytes: int | None = None,
-) -> "LlamaEngine":
-    """The engine, nothing started."""
+) -> "EngineOptions":
+    """The engine's options from the commands'."""
+    from experiments.llm_plan import parse_bytes
     from genir.devices import pick_device
-    from rag.llama.engine import EngineOptions, LlamaEngine
+    from rag.llama.engine import EngineOptions
 
-    options = EngineOptions(
+    return EngineOptions(
         stages=stages,
         dtype=dtype,
         int8=int8,
         device=pick_device(device).type,
         attention=attention,
+        micro_batches=micro_batches,
         max_running=max_running,
-        cache_bytes=cache_bytes,
+        cache_bytes=None if cache_memory is None else int(parse_bytes(cache_memory, "--cache-memory")),
         front=front,
     )
+
+
+def _engine(model: Path, options: "EngineOptions", name: str = "") -> "LlamaEngine":
+    """The engine, nothing started."""
+    from rag.llama.engine import LlamaEngine
+
     return LlamaEngine(model, options, name)

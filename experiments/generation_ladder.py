@@ -88,8 +88,9 @@ def _others(folder: Path, pipeline: EngineOptions, dtype: str, sizes: LadderSize
         "ring": OurPeer(folder, replace(pipeline, max_running=sizes.batch)),
         "one_stage": OurPeer(folder, replace(_options(dtype, sizes, stages=1), max_running=sizes.batch)),
         "hf": HuggingFacePeer(folder, dtype, sizes.cores),
-        "hf_continuous": HuggingFacePeer(folder, dtype, sizes.cores, continuous=True),
     }
+    if HuggingFacePeer.can_batch_continuously():
+        peers["hf_continuous"] = HuggingFacePeer(folder, dtype, sizes.cores, continuous=True)
     return peers | ({} if vllm is None else {"vllm": VLLMPeer(vllm, folder, dtype, context)})
 
 
@@ -116,7 +117,8 @@ def _figures(groups: Mapping[str, Mapping[str, Timed]], sizes: LadderSizes) -> d
         "naive": rates[large]["naive"],
         "ring": rates[large]["ring"],
         "hf": rates[batch]["hf"],
-        "hf_continuous": rates[batch]["hf_continuous"],
+        "one_stage": rates[batch]["one_stage"],
+        "hf_continuous": rates[batch].get("hf_continuous"),
         "ring_over_naive": rates[large]["ring"] / rates[large]["naive"],
         "ring_over_naive_size_1": rates["size_1"]["ring"] / rates["size_1"]["naive"],
         "ring_over_hf": rates[batch]["ring"] / rates[batch]["hf"],
@@ -126,6 +128,7 @@ def _figures(groups: Mapping[str, Mapping[str, Timed]], sizes: LadderSizes) -> d
         "utilisation_size_1": groups["size_1"]["ring"].utilisation(),
         "utilisation_naive": groups[large]["naive"].utilisation(),
         "predicted_utilisation": ring_utilisation(sizes.stages, sizes.micro_batches, sizes.new_tokens),
+        "cache_waste": groups[large]["ring"].statistics[-1].cache.waste,
     }
     if "vllm" in rates[batch]:
         ours = {group: max(rates[group]["one_stage"], rates[group].get("ring", 0.0)) for group in (batch, "single")}

@@ -118,6 +118,15 @@ class HuggingFacePeer:
     continuous: bool = False
     device: str = "cpu"
 
+    @staticmethod
+    def can_batch_continuously() -> bool:
+        """Whether this version of transformers has `generate_batch` as it is called here."""
+        try:
+            from transformers.generation.configuration_utils import ContinuousBatchingConfig  # noqa: F401
+        except ImportError:
+            return False
+        return True
+
     def __enter__(self) -> "HuggingFacePeer":
         import torch
         from transformers import AutoModelForCausalLM

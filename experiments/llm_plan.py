@@ -5,8 +5,7 @@ schedule that drains after every token, (p-1)/(m+p-1), beside the ring's, (p-1)/
 bound of tokens/s is the memory's: every step of a stage reads that stage's weights and its requests' caches once, and no step is
 faster than its bytes at full bandwidth. Each stage is taken to have a memory of its own, as GPUs have.
 
-Known gaps: activations are the reserve, not counted; an int8 weight counts one byte (its scales are a few per mille); the bound
-knows neither arithmetic nor the links between stages.
+Known gaps: activations are the reserve, not counted; the bound knows neither arithmetic nor the links between stages.
 """
 
 import re
@@ -106,9 +105,8 @@ def stage_needs(config: "LlamaConfig", wish: Wish, bytes_per_value: int, context
     """What each stage holds, and how many whole requests its memory has room for beside its weights."""
     from rag.llama.stages import embedding_parameters, kv_bytes_per_token, plan_stages
 
-    weight = 1.0 if wish.int8 else float(bytes_per_value)
     needs = []
-    for number, part in enumerate(plan_stages(config, wish.stages, bytes_per_weight=weight).stages):
+    for number, part in enumerate(plan_stages(config, wish.stages, bytes_per_value, int8=wish.int8).stages):
         per_token = kv_bytes_per_token(config, part.layers, bytes_per_value)
         room = wish.usable - part.weight_bytes
         needs.append(
@@ -117,7 +115,7 @@ def stage_needs(config: "LlamaConfig", wish: Wish, bytes_per_value: int, context
                 layers=str(part),
                 weight_bytes=part.weight_bytes,
                 # A token looks up one row of the embedding and reads everything else.
-                read_bytes_per_token=part.weight_bytes - int(part.first * embedding_parameters(config) * weight),
+                read_bytes_per_token=part.weight_bytes - part.first * embedding_parameters(config) * bytes_per_value,
                 cache_bytes_per_token=per_token,
                 cache_bytes_per_request=per_token * context,
                 requests=max(0, int(room // (per_token * context))),

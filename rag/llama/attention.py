@@ -1,8 +1,9 @@
 """Attention of a micro-batch over the paged cache: one function to swap, two cases of it.
 
 `pick_attention` names an `Attention`: what prefill does with one chunk, and what decode does with a group of single queries. "auto" is
-torch's SDPA (flash-attn in half precision on a GPU, where installed), but plain matrix products for decode on a CPU: SDPA's kernel
-there takes up to ten times as long for a single query in bfloat16.
+torch's SDPA (flash-attn in half precision on a GPU, where installed). On a CPU it decodes by compiled loops that read the cache where
+it lies ("compiled"), and in float16, which these do not know, by plain matrix products: SDPA's kernel there takes up to ten times as
+long for a single query.
 
 Shape letters: T new tokens of a chunk, S sequences, H query heads, KV key/value heads, G = H / KV, C positions, D size of a head.
 """
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 
 from genir.errors import ConfigError, MissingExtraError, unknown_name
 
-ATTENTIONS = ("auto", "sdpa", "eager", "flash")
+ATTENTIONS = ("auto", "sdpa", "eager", "flash", "compiled")
 
 # queries (T, H, D), keys and values (KV, C, D) where C - T positions came before -> (T, H, D)
 Prefill = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -27,17 +28,24 @@ Decode = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torc
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """An implementation: its name, and its two functions."""
+    """An implementation: its name, and its two functions; `paged`: decode reads the cache where it lies (`rag.llama.compiled`)."""
 
     name: str
     prefill: Prefill
     decode: Decode
+    paged: bool = False
 
 
 def pick_attention(name: str, device: torch.device, dtype: torch.dtype) -> Attention:
-    """The implementation under a name. Raises ConfigError for an unknown one, or for flash where it cannot run."""
+    """The implementation under a name. Raises ConfigError for an unknown one, or for one that cannot run there."""
     if name not in ATTENTIONS:
         raise unknown_name("attention", name, ATTENTIONS)
+    if name == "compiled" and not can_compile(device, dtype):
+        raise ConfigError(
+            f"attention 'compiled' needs a CPU and float32 or bfloat16, got {device.type} and {dtype}; use 'auto'"
+        )
+    if name in ("auto", "compiled") and can_compile(device, dtype):
+        return Attention("compiled", sdpa_prefill, eager_decode, paged=True)
     can_flash = device.type == "cuda" and dtype in (torch.bfloat16, torch.float16)
     installed = find_spec("flash_attn") is not None
     if name == "flash" and not can_flash:
@@ -51,6 +59,11 @@ def pick_attention(name: str, device: torch.device, dtype: torch.dtype) -> Atten
     if name == "eager":
         return Attention("eager", eager_prefill, eager_decode)
     return Attention("sdpa", sdpa_prefill, eager_decode if name == "auto" and device.type == "cpu" else sdpa_decode)
+
+
+def can_compile(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether the compiled loops (`rag.llama.compiled`) know such tensors."""
+    return device.type == "cpu" and dtype in (torch.float32, torch.bfloat16)
 
 
 def sdpa_prefill(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor) -> torch.Tensor:

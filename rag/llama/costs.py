@@ -59,7 +59,7 @@ def measure_costs(
     times = []
     for _ in range(repetitions):
         begin = perf_counter()
-        hidden = stage.decode(x, cache.place(batch), cache)
+        hidden = stage.decode(x, stage.place(batch, cache), cache)
         float(hidden.sum())  # waits for a GPU
         between = perf_counter()
         choose(stage.logits(hidden), [Choice()] * sequences)

@@ -86,7 +86,7 @@ class GraphedDecode:
         mask = mask_behind(positions, step.width * self.cache.block_size, self.cache.numbers.dtype)
         group = DecodeGroup(slice(0, rows), step.numbers[3 * rows :], mask)
         x = self.stage.embed(tokens) if step.hidden is None else step.hidden
-        return self.stage.decode(x, Placement(positions, slots, (group,), ()), self.cache)
+        return self.stage.decode(x, Placement(positions, slots, (group,)), self.cache)
 
     def _capture(self, step: _Step) -> None:
         """Run a few times beside the main stream, then record. The cache is written each time, with the same numbers."""

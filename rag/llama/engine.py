@@ -238,7 +238,8 @@ class LlamaEngine:
         if not tokens:
             raise GenirError("empty prompt: expected at least one token; this tokenizer adds none of its own")
         if max(tokens) >= self.config.vocab_size or min(tokens) < 0:
-            raise GenirError(f"prompt holds token {max(tokens)}, the model knows 0 to {self.config.vocab_size - 1}")
+            wrong = next(token for token in tokens if not 0 <= token < self.config.vocab_size)
+            raise GenirError(f"prompt holds token {wrong}, the model knows 0 to {self.config.vocab_size - 1}")
         if len(tokens) + params.max_new_tokens > context:
             raise GenirError(
                 f"prompt of {len(tokens)} tokens + max_new_tokens {params.max_new_tokens} exceeds the context of {context} tokens "

@@ -11,7 +11,9 @@ Shape letters: T tokens, S sequences, KV key/value heads, D size of a head, N bl
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 
 from rag.llama.batch import MicroBatch
@@ -40,13 +42,22 @@ class PrefillChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class PagedContexts:
+    """The contexts of a decode micro-batch where they lie, for attention that gathers nothing."""
+
+    tables: np.ndarray[Any, np.dtype[np.int64]]  # (S, N), the shorter ones filled up
+    starts: np.ndarray[Any, np.dtype[np.int64]]  # (S,), positions of the new tokens
+
+
+@dataclass(frozen=True, slots=True)
 class Placement:
-    """Where the tokens of a micro-batch stand in their texts and in the cache."""
+    """Where the tokens of a micro-batch stand in their texts and in the cache; a decode micro-batch has groups, or contexts."""
 
     positions: torch.Tensor  # (T,)
-    slots: torch.Tensor  # (T,)
-    groups: tuple[DecodeGroup, ...]  # of a decode micro-batch
-    chunks: tuple[PrefillChunk, ...]  # of a prefill micro-batch
+    slots: torch.Tensor  # (T,); empty beside contexts, which tell it
+    groups: tuple[DecodeGroup, ...] = ()  # of a decode micro-batch
+    contexts: PagedContexts | None = None
+    chunks: tuple[PrefillChunk, ...] = ()  # of a prefill micro-batch
 
 
 def mask_behind(positions: torch.Tensor, length: int, dtype: torch.dtype) -> torch.Tensor:
@@ -90,18 +101,26 @@ class KVCache:
             paged = self.numbers.view(*self.numbers.shape[:2], self.blocks + 1, -1)
             paged[:, :, target] = paged[:, :, source]
 
-    def place(self, batch: MicroBatch) -> Placement:
-        """Positions, slots and contexts of a micro-batch. Sequences of like length should be neighbours."""
+    def place(self, batch: MicroBatch, paged: bool = False) -> Placement:
+        """Positions, slots and contexts of a micro-batch; `paged`: contexts of a decode micro-batch are not to be gathered.
+
+        Sequences of like length should be neighbours.
+        """
         size, device = self.block_size, self.numbers.device
+        if batch.decode and paged:
+            starts, longest = np.array(batch.starts), max(batch.starts) // size + 1
+            tables = np.array([(table + [0] * longest)[:longest] for table in batch.tables])
+            positions = torch.from_numpy(starts)
+            return Placement(positions, positions.new_empty(0), contexts=PagedContexts(tables, starts))
         places = [
             p for start, count in zip(batch.starts, batch.counts, strict=True) for p in range(start, start + count)
         ]
-        tables = [table for table, count in zip(batch.tables, batch.counts, strict=True) for _ in range(count)]
-        slots = [table[p // size] * size + p % size for p, table in zip(places, tables, strict=True)]
+        tables_of = [table for table, count in zip(batch.tables, batch.counts, strict=True) for _ in range(count)]
+        slots = [table[p // size] * size + p % size for p, table in zip(places, tables_of, strict=True)]
         positions = torch.tensor(places, device=device)
         groups = self._groups(batch, positions) if batch.decode else ()
         chunks = () if batch.decode else self._chunks(batch)
-        return Placement(positions, torch.tensor(slots, device=device), groups, chunks)
+        return Placement(positions, torch.tensor(slots, device=device), groups, chunks=chunks)
 
     def _groups(self, batch: MicroBatch, positions: torch.Tensor) -> tuple[DecodeGroup, ...]:
         """Few enough sequences a group that what is gathered stays in the processor's cache; one group on a GPU."""

@@ -1,7 +1,8 @@
 """Processes of stages: started on this machine with one end of a socket pair each, or awaited from torchrun at an address.
 
 `python -m rag.llama.pipeline` is a stage. Started here it inherits its socket (--socket FD), and no port is opened but gloo's own on
-the loopback interface. Under torchrun it calls the front (--front HOST:PORT) and both sides prove that they know GENIR_FRONT_KEY.
+the loopback interface. Under torchrun it calls the front (--front HOST:PORT), waits where nobody listens there yet, and both sides
+prove that they know GENIR_FRONT_KEY.
 """
 
 import argparse
@@ -19,13 +20,15 @@ from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from time import monotonic
+from time import monotonic, sleep
 
 from genir.errors import ConfigError, GenirError
 from rag.llama.runner import StageSetup
 
 _KEY = "GENIR_FRONT_KEY"
 _ROOT = Path(__file__).resolve().parents[2]
+_PATIENCE = 600.0  # s that a stage waits for its front
+_PAUSE = 0.2  # s between its calls
 
 
 @dataclass
@@ -90,64 +93,94 @@ def launch(setups: Sequence[StageSetup]) -> Launched:
 
 def listen(front: str, stages: int, timeout: float) -> Launched:
     """Await `stages` stages at HOST:PORT. Raises ConfigError for an address that cannot be used, GenirError where they do not come."""
-    host, _, port = front.rpartition(":")
-    key = os.environ.get(_KEY, "").encode()
-    if not host or not port.isdigit():
-        raise ConfigError(f"front {front!r}: expected HOST:PORT")
-    if not key:
-        raise ConfigError(
-            f"{_KEY} is not set: stages under torchrun and the front prove to each other that they know it"
-        )
+    host, port = _address(front)
     try:
-        listener = Listener((host, int(port)), authkey=key)
+        listener = Listener((host, port), authkey=_key())
     except OSError as error:
         raise ConfigError(
             f"front {front}: cannot listen there ({error.strerror}); give a free port of this machine"
         ) from None
-    callers: SimpleQueue[Connection] = SimpleQueue()
-    threading.Thread(target=_accept, args=(listener, callers), daemon=True).start()
+    callers, over = SimpleQueue[tuple[int, int, Connection]](), threading.Event()
+    threading.Thread(target=_accept, args=(listener, callers, over), daemon=True).start()
     deadline, found = monotonic() + timeout, dict[int, Connection]()
     try:
         while len(found) < stages:
-            caller = callers.get(timeout=max(0.0, deadline - monotonic()))
-            rank, world = (int(word) for word in caller.recv_bytes().split())
+            rank, world, caller = callers.get(timeout=max(0.0, deadline - monotonic()))
+            if rank in found:  # torchrun has started it again
+                found[rank].close()
+            found[rank] = caller
             if world != stages:
                 raise ConfigError(
                     f"torchrun started {world} stages, the front was told {stages}: give both the same number"
                 )
-            found[rank] = caller
-    except Empty:
+    except BaseException as error:
         for connection in found.values():
             connection.close()
-        raise GenirError(f"only {len(found)} of {stages} stages came to {front} within {timeout:.0f} s") from None
+        if isinstance(error, Empty):
+            raise GenirError(f"only {len(found)} of {stages} stages came to {front} within {timeout:.0f} s") from None
+        raise
     finally:
+        over.set()
         listener.close()
     return Launched([found[rank] for rank in range(stages)], "env://")
 
 
 def own_connection() -> Connection:
-    """A stage's connection to its front, from the command line."""
+    """A stage's connection to its front, from the command line. Raises GenirError where there is no front to be had."""
     parser = argparse.ArgumentParser(prog="python -m rag.llama.pipeline", description="One stage of a LLaMA pipeline.")
     way = parser.add_mutually_exclusive_group(required=True)
     way.add_argument("--socket", type=int, metavar="FD", help="inherited socket (used by the engine itself)")
     way.add_argument("--front", metavar="HOST:PORT", help=f"where the front listens; both sides need {_KEY}")
+    parser.add_argument(
+        "--patience", type=float, default=_PATIENCE, metavar="S", help="seconds to wait for the front (%(default).0f)"
+    )
     chosen = parser.parse_args()
-    if chosen.socket is not None:
-        return Connection(chosen.socket)
-    host, _, port = chosen.front.rpartition(":")
-    connection: Connection = Client((host, int(port)), authkey=os.environ.get(_KEY, "").encode())
-    connection.send_bytes(f"{os.environ['RANK']} {os.environ['WORLD_SIZE']}".encode())
-    return connection
+    return Connection(chosen.socket) if chosen.socket is not None else call(chosen.front, chosen.patience)
 
 
-def _accept(listener: Listener, callers: "SimpleQueue[Connection]") -> None:
+def call(front: str, patience: float = _PATIENCE) -> Connection:
+    """Call the front, again and again for `patience` seconds. Raises ConfigError for a wrong key, GenirError where nobody answers."""
+    host, port = _address(front)
+    key, deadline = _key(), monotonic() + patience
     while True:
         try:
-            callers.put(listener.accept())
-        except (AuthenticationError, EOFError):
-            continue  # a stranger
-        except OSError:
-            return  # closed
+            connection: Connection = Client((host, port), authkey=key)
+            connection.send_bytes(f"{os.environ['RANK']} {os.environ['WORLD_SIZE']}".encode())
+            return connection
+        except AuthenticationError:
+            raise ConfigError(f"front {front}: it has another {_KEY}; give both sides the same") from None
+        except (OSError, EOFError) as error:
+            if monotonic() > deadline:
+                reason = getattr(error, "strerror", None) or "it hung up"
+                raise GenirError(f"front {front}: nobody answered within {patience:.0f} s ({reason})") from None
+        sleep(_PAUSE)
+
+
+def _address(front: str) -> tuple[str, int]:
+    host, _, port = front.rpartition(":")
+    if not host or not port.isdigit():
+        raise ConfigError(f"front {front!r}: expected HOST:PORT")
+    return host, int(port)
+
+
+def _key() -> bytes:
+    key = os.environ.get(_KEY, "").encode()
+    if not key:
+        raise ConfigError(
+            f"{_KEY} is not set: stages under torchrun and the front prove to each other that they know it"
+        )
+    return key
+
+
+def _accept(listener: Listener, callers: "SimpleQueue[tuple[int, int, Connection]]", over: threading.Event) -> None:
+    """Callers that know the key and say who they are: (rank, number of stages, connection)."""
+    while not over.is_set():
+        try:
+            caller = listener.accept()
+            rank, world = (int(word) for word in caller.recv_bytes().split())
+        except (AuthenticationError, EOFError, OSError):
+            continue  # a stranger, a stage that died in the meantime, or the end
+        callers.put((rank, world, caller))
 
 
 def _environment(setup: StageSetup, stages: int) -> dict[str, str]:

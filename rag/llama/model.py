@@ -13,10 +13,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from rag.llama.attention import Attention
+from rag.llama.attention import Attention, can_compile
+from rag.llama.batch import MicroBatch
 from rag.llama.config import LlamaConfig
-from rag.llama.kv_cache import KVCache, Placement
-from rag.llama.rope import inverse_frequencies, rotate, rotation
+from rag.llama.kv_cache import KVCache, PagedContexts, Placement
+from rag.llama.linear import FEW_ROWS
+from rag.llama.rope import both_halves, inverse_frequencies, rotate, rotation
 
 
 class RMSNorm(nn.Module):
@@ -25,9 +27,14 @@ class RMSNorm(nn.Module):
     def __init__(self, weight: torch.Tensor, eps: float) -> None:
         super().__init__()
         self.weight, self.eps = nn.Parameter(weight, requires_grad=False), eps
+        self.compiled = can_compile(weight.device, weight.dtype)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Shape (T, E) -> (T, E)."""
+        if self.compiled:
+            from rag.llama.compiled import rms_norm
+
+            return rms_norm(x, self.weight, self.eps)
         return F.rms_norm(x, (x.shape[-1],), self.weight, self.eps)
 
 
@@ -53,12 +60,10 @@ class Layer(nn.Module):
             config.head_dim,
         )
 
-    def project(self, x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-        """Queries, keys and values (T, H + 2 KV, D) of x (T, E); queries and keys are turned by their positions."""
-        heads: torch.Tensor = self.qkv(self.attention_norm(x)).view(len(x), -1, self.head_dim)
-        turned = heads[:, : self.query_heads + self.key_heads]
-        turned.copy_(rotate(turned, cos, sin))
-        return heads
+    def project(self, x: torch.Tensor) -> torch.Tensor:
+        """Queries, keys and values (T, H + 2 KV, D) of x (T, E), not turned by their positions yet."""
+        heads: torch.Tensor = self.qkv(self.attention_norm(x))
+        return heads.view(len(x), -1, self.head_dim)
 
     def finish(self, x: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         """What attention saw (T, H, D) is added to x (T, E), then the SwiGLU block."""
@@ -96,11 +101,15 @@ class Stage(nn.Module):
         assert self.embedding is not None
         return F.embedding(tokens, self.embedding)
 
+    def place(self, batch: MicroBatch, cache: KVCache) -> Placement:
+        """Where a micro-batch lies, in the form that this stage's attention takes."""
+        return cache.place(batch, self.attention.paged)
+
     def prefill(self, x: torch.Tensor, place: Placement, cache: KVCache) -> torch.Tensor:
         """Hidden states (T, E) through the layers: chunks of prompts, each seeing its whole context."""
-        cos, sin = rotation(self.theta, self.rope_factor, place.positions, self.dtype)
+        turn = self._turn(place)
         for number, layer in self._numbered():
-            queries = self._store(number, layer, x, place, cache, cos, sin)
+            queries = self._store(number, layer, x, place, cache, *turn)
             seen = torch.empty_like(queries)
             for chunk in place.chunks:
                 keys, values = cache.read(number, chunk.blocks, 1)
@@ -110,10 +119,12 @@ class Stage(nn.Module):
         return x
 
     def decode(self, x: torch.Tensor, place: Placement, cache: KVCache) -> torch.Tensor:
-        """Hidden states (T, E) through the layers: one token a sequence, contexts gathered by groups."""
-        cos, sin = rotation(self.theta, self.rope_factor, place.positions, self.dtype)
+        """Hidden states (T, E) through the layers: one token a sequence."""
+        if place.contexts is not None:
+            return self._decode_paged(x, place.positions, place.contexts, cache)
+        turn = self._turn(place)
         for number, layer in self._numbered():
-            queries = self._store(number, layer, x, place, cache, cos, sin)
+            queries = self._store(number, layer, x, place, cache, *turn)
             seen = [
                 self.attention.decode(queries[g.rows], *cache.read(number, g.blocks, len(g.mask)), g.mask)
                 for g in place.groups
@@ -121,12 +132,32 @@ class Stage(nn.Module):
             x = layer.finish(x, seen[0] if len(seen) == 1 else torch.cat(seen))
         return x
 
+    def _decode_paged(
+        self, x: torch.Tensor, positions: torch.Tensor, contexts: PagedContexts, cache: KVCache
+    ) -> torch.Tensor:
+        """The same by compiled loops: turning, storing and attending are one call, and no context is copied."""
+        from rag.llama.compiled import paged_attention
+
+        cos, sin = rotation(self.theta, self.rope_factor, positions)
+        rows = len(x)
+        if rows < FEW_ROWS:
+            x = F.pad(x, (0, 0, 0, FEW_ROWS - rows))
+        for number, layer in self._numbered():
+            heads, numbers = layer.project(x), cache.numbers[number]
+            x = layer.finish(
+                x, paged_attention(heads, cos, sin, numbers, contexts.tables, contexts.starts, cache.block_size)
+            )
+        return x[:rows]
+
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Scores (T, V), float32, behind hidden states (T, E); last stage only."""
         assert self.norm is not None
         assert self.head is not None
         scores: torch.Tensor = self.head(self.norm(x))
         return scores.float()
+
+    def _turn(self, place: Placement) -> tuple[torch.Tensor, torch.Tensor]:
+        return both_halves(*rotation(self.theta, self.rope_factor, place.positions), self.dtype)
 
     def _numbered(self) -> Iterator[tuple[int, Layer]]:
         for number, layer in enumerate(self.layers):
@@ -144,6 +175,8 @@ class Stage(nn.Module):
         sin: torch.Tensor,
     ) -> torch.Tensor:
         """Queries (T, H, D) of layer `number`; its keys and values go into the cache."""
-        heads = layer.project(x, cos, sin)
+        heads = layer.project(x)
+        turned = heads[:, : layer.query_heads + layer.key_heads]
+        turned.copy_(rotate(turned, cos, sin))
         cache.write(number, heads[:, layer.query_heads :], place.slots)
         return heads[:, : layer.query_heads]

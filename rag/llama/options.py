@@ -14,6 +14,7 @@ from rag.llama.scheduler import Limits
 from rag.llama.stages import StagePlan, kv_bytes_per_token, plan_stages
 from rag.llama.weights import pick_dtype
 
+FULL_ROWS = 8  # sequences that a micro-batch should have before there are more than one a stage
 _MOST_CACHE = 1 << 30  # bytes a stage, where no budget is given
 
 
@@ -21,11 +22,12 @@ _MOST_CACHE = 1 << 30  # bytes a stage, where no budget is given
 class EngineOptions:
     """How the engine runs. Sizes in tokens, memory in bytes, times in seconds; None lets the engine choose.
 
-    `micro_batches` m: None is one a stage (fewer, larger ones read the weights less often; more of them hide uneven stages); a decode
-    step takes running / m sequences, at most `micro_batch_size`. `in_flight`: how many may be under way, None is m; 1 is the
-    naive pipeline. `cache_bytes` is the budget of one stage; None holds `max_running` whole contexts, in at most 1 GiB. `front`:
-    "" starts the stages here, HOST:PORT awaits stages that torchrun starts. `layers`: layers a stage instead of the planner's,
-    which balances "bytes" or measured "time". `cuda_graphs`: decode steps are captured once and replayed; GPUs only.
+    `micro_batches` m: a decode step takes running / m sequences, at most `micro_batch_size`. None is two a stage, so that one always
+    waits in front of each; while that would leave fewer than FULL_ROWS sequences in one, they are larger, down to one a stage, because
+    few rows read as many weights. `in_flight`: how many may be under way, None is m; 1 is the naive pipeline. `cache_bytes` is the
+    budget of one stage; None holds `max_running` whole contexts, in at most 1 GiB. `front`: "" starts the stages here, HOST:PORT
+    awaits stages that torchrun starts. `layers`: layers a stage instead of the planner's, which balances "bytes" or measured "time".
+    `cuda_graphs`: decode steps are captured once and replayed; GPUs only.
     """
 
     stages: int = 1
@@ -33,7 +35,7 @@ class EngineOptions:
     int8: bool = False
     device: str = "cpu"
     attention: str = "auto"
-    block_size: int = 16
+    block_size: int = 8
     cache_bytes: int | None = None
     max_running: int = 64
     token_budget: int = 256
@@ -58,7 +60,7 @@ def plan_of(config: LlamaConfig, options: EngineOptions) -> StagePlan:
         costs = measure_costs(config, dtype, torch.device(options.device), options.int8, options.attention)
     elif options.balance not in ("bytes", "time"):
         raise ConfigError(f"balance is {options.balance!r}, expected bytes or time")
-    return plan_stages(config, options.stages, 1 if options.int8 else dtype.itemsize, costs, options.layers)
+    return plan_stages(config, options.stages, dtype.itemsize, costs, options.layers, options.int8)
 
 
 def blocks_of(config: LlamaConfig, options: EngineOptions, plan: StagePlan) -> int:
@@ -76,11 +78,13 @@ def blocks_of(config: LlamaConfig, options: EngineOptions, plan: StagePlan) -> i
 
 def limits_of(options: EngineOptions) -> Limits:
     """What bounds the scheduler's steps."""
-    m = options.micro_batches or options.stages
+    m = options.micro_batches or (1 if options.stages == 1 else 2 * options.stages)
     return Limits(
         max_running=options.max_running,
         token_budget=options.token_budget,
         micro_batches=m,
+        fewest=options.micro_batches or options.stages,
+        full_rows=FULL_ROWS,
         micro_batch_size=options.micro_batch_size,
         in_flight=options.in_flight or m,
         use_cache=options.use_cache,

@@ -14,6 +14,7 @@ Known gap: with nccl a stage needs a GPU of its own.
 import json
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -266,26 +267,31 @@ class StageProcess:
         self._under_way: deque[tuple[dist.Work | None, torch.Tensor]] = deque()
 
     def run(self) -> None:
-        """Load, say so, then work."""
-        signal.signal(
-            signal.SIGINT, signal.SIG_IGN
-        )  # Ctrl-C reaches the whole terminal; the front decides what it means
-        self._setup = StageSetup.from_json(json.loads(self._connection.recv_bytes())["setup"])
+        """Load, say so, then work. Ends the process: with 0 where the front said so, else with 1, on which torchrun may restart it."""
+        # Ctrl-C reaches the whole terminal; the front decides what it means.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            self._setup = StageSetup.from_json(json.loads(self._connection.recv_bytes())["setup"])
+        except (EOFError, OSError):
+            sys.exit("genir: the front is gone before it said what to run")
         self._runner = StageRunner(self._setup)
+        code = 1
         try:
             self._join()
             self._runner.load()
             threading.Thread(target=self._hear, daemon=True).start()
             self._report()
             self._work()
+            code = 0
         except errors.GenirError as error:
             self._say({"error": str(error), "kind": type(error).__name__})
-        except RuntimeError as error:  # torch's and gloo's
-            lost = isinstance(error, dist.DistError) or "onnection" in str(error) or "gloo" in str(error)
+        except Exception as error:  # torch's, gloo's, or ours: whatever it is, the front must hear of it
+            reason = (str(error) or repr(error)).splitlines()[0]
+            lost = isinstance(error, dist.DistError) or "onnection" in reason or "gloo" in reason
             kind = _NEIGHBOUR if lost else StageError.__name__
-            self._say({"error": f"{self._setup} failed: {str(error).splitlines()[0]}", "kind": kind})
+            self._say({"error": f"{self._setup} failed: {reason}", "kind": kind})
         finally:
-            os._exit(0)  # threads of gloo and of this class may be waiting for ever
+            os._exit(code)  # threads of gloo and of this class may be waiting for ever
 
     def _join(self) -> None:
         """The process group of all stages."""
@@ -349,8 +355,9 @@ class StageProcess:
                     self._report()
                 else:
                     self._inbox.put(None)
+                    return
         except (EOFError, OSError):
-            os._exit(0)  # the front is gone
+            os._exit(1)  # the front is gone
 
     def _report(self) -> None:
         since = self._runner.computing_since
@@ -362,5 +369,14 @@ class StageProcess:
             self._connection.send_bytes(json.dumps(message).encode())
 
 
+def main() -> None:
+    """A stage, from the command line."""
+    try:
+        connection = own_connection()
+    except errors.GenirError as error:
+        sys.exit(f"genir: {error}")
+    StageProcess(connection).run()
+
+
 if __name__ == "__main__":
-    StageProcess(own_connection()).run()
+    main()

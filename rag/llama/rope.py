@@ -22,16 +22,15 @@ def inverse_frequencies(config: LlamaConfig) -> tuple[torch.Tensor, float]:
     return (theta, 1.0) if variant is None else variant(theta, config)
 
 
-def rotation(
-    theta: torch.Tensor, factor: float, positions: torch.Tensor, dtype: torch.dtype
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and signed sines (T, 1, D) at positions (T,).
+def rotation(theta: torch.Tensor, factor: float, positions: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and sines (T, D/2), float32, at positions (T,)."""
+    angles = positions[:, None] * theta
+    return angles.cos() * factor, angles.sin() * factor
 
-    The first half of the sines is negated, so that `rotate` needs no negation of its own.
-    """
-    angles = positions[:, None, None] * theta
-    cosines, sines = angles.cos() * factor, angles.sin() * factor
-    return torch.cat([cosines, cosines], -1).to(dtype), torch.cat([-sines, sines], -1).to(dtype)
+
+def both_halves(cos: torch.Tensor, sin: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same as (T, 1, D) for `rotate`; the first half of the sines is negated, so that `rotate` needs no negation of its own."""
+    return torch.cat([cos, cos], -1).to(dtype)[:, None], torch.cat([-sin, sin], -1).to(dtype)[:, None]
 
 
 def rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:

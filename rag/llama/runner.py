@@ -95,7 +95,10 @@ class StageRunner:
             raise StageError(
                 f"{setup}: no memory for a cache of {setup.blocks} blocks ({str(error).splitlines()[0]})"
             ) from None
+        if self.stage.attention.paged:
+            from rag.llama.compiled import prepare
 
+            prepare(self.dtype)
         self._graphs = GraphedDecode(self.stage, self.cache) if setup.cuda_graphs else None
 
     @torch.inference_mode()
@@ -113,7 +116,7 @@ class StageRunner:
 
     def _through(self, batch: MicroBatch, hidden: torch.Tensor | None) -> torch.Tensor:
         """Hidden states (T, E) behind this stage's layers."""
-        place = self.cache.place(batch)
+        place = self.stage.place(batch, self.cache)
         if hidden is None:
             hidden = self.stage.embed(torch.tensor(batch.tokens, device=self.device))
         layers = self.stage.decode if batch.decode else self.stage.prefill

@@ -30,11 +30,9 @@ def choose(
     Log-probabilities are empty where nobody wants them; best tokens are empty for sequences that want none.
     """
     scores = _penalised(logits, choices)
-    best = scores.argmax(1)
-    finite = bool(scores.gather(1, best[:, None]).isfinite().all())
+    tokens, finite = _best(scores)
     if not finite:
-        return best.tolist(), [], [], False
-    tokens = best.tolist()
+        return tokens, [], [], False
     for row, choice in enumerate(choices):
         if choice.temperature > 0:
             tokens[row] = _draw(scores[row], choice)
@@ -57,9 +55,21 @@ def _penalised(logits: torch.Tensor, choices: Sequence[Choice]) -> torch.Tensor:
     return scores
 
 
+def _best(scores: torch.Tensor) -> tuple[list[int], bool]:
+    """(greedy tokens, whether all best scores were numbers) of scores (S, V)."""
+    if scores.device.type == "cpu":
+        from rag.llama.compiled import best_tokens
+
+        return best_tokens(scores)
+    best = scores.argmax(1)
+    return best.tolist(), bool(scores.gather(1, best[:, None]).isfinite().all())
+
+
 def _draw(scores: torch.Tensor, choice: Choice) -> int:
     """A token from scores (V,) by inverting the distribution function at `choice.uniform`, most probable token first."""
-    scaled = scores / choice.temperature
+    scaled = (
+        scores - scores.max()
+    ) / choice.temperature  # the best one is 0: no temperature is so low that it overflows
     if 0 < choice.top_k < len(scaled):
         scaled, index = scaled.topk(choice.top_k)
     else:

@@ -2,9 +2,9 @@
 
 Requests wait, are admitted while blocks last, run, and leave between steps. A micro-batch is either a decode step (one token of every
 sequence in it) or a chunk of prefill; while there is work of both kinds they take turns, so that a long prompt stalls nobody. At most
-`in_flight` micro-batches are under way; a decode step takes its share of what runs (running / micro_batches), so that every stage
-finds one waiting. Micro-batches pass every stage in the order in which they were made: therefore a block that an earlier one fills may
-be read, and a block that it no longer needs be written, by a later one.
+`in_flight` micro-batches are under way; a decode step takes its share of what runs (running / micro_batches, or more where that is
+little), so that every stage finds one waiting. Micro-batches pass every stage in the order in which they were made: therefore a block
+that an earlier one fills may be read, and a block that it no longer needs be written, by a later one.
 
 When blocks run out, the youngest request that is not under way gives its blocks back and is computed again later; one that could
 never fit is refused at once. A recomputed request writes the same text: its randomness depends on its seed and the place only.
@@ -25,11 +25,16 @@ from rag.llama.request import Request, Sequence
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds a step: sequences that run at once, prefill tokens a micro-batch, micro-batches, and how many are under way."""
+    """What bounds a step: sequences that run at once, prefill tokens a micro-batch, micro-batches, and how many are under way.
+
+    Micro-batches of fewer than `full_rows` sequences are joined as long as `fewest` are left; None joins none.
+    """
 
     max_running: int = 64
     token_budget: int = 256
     micro_batches: int = 1
+    fewest: int | None = None
+    full_rows: int = 1
     micro_batch_size: int | None = None
     in_flight: int = 1
     use_cache: bool = True
@@ -232,8 +237,11 @@ class Scheduler:
     def _share_of_running(self) -> int:
         """Most sequences of a micro-batch: what runs, dealt out over all micro-batches."""
         running = sum(request.width for request in self._running.values())
-        share = -(-running // self.limits.micro_batches)
-        return min(share, self.limits.micro_batch_size or share)
+        limits = self.limits
+        share = -(-running // limits.micro_batches)
+        if share < limits.full_rows:
+            share = max(share, min(limits.full_rows, -(-running // (limits.fewest or limits.micro_batches))))
+        return min(share, limits.micro_batch_size or share)
 
     def _share_prefix(self, sequence: Sequence) -> None:
         """Let a sequence that holds nothing yet begin with blocks that others filled; its last token is always computed."""

@@ -73,6 +73,32 @@ def head_parameters(config: LlamaConfig) -> int:
     return config.vocab_size * config.hidden_size + config.hidden_size
 
 
+def layer_channels(config: LlamaConfig) -> int:
+    """Outputs of a layer's products: query, key and value; output; gate and up; down. int8 keeps a scale for each."""
+    return config.qkv_size + 2 * config.hidden_size + 2 * config.intermediate_size
+
+
+def slice_bytes(
+    config: LlamaConfig, layers: int, first: bool, last: bool, bytes_per_weight: float, int8: bool = False
+) -> int:
+    """Bytes of the weights of `layers` layers, with the embedding where `first`, with norm and head where `last`.
+
+    Under `int8` a weight of a product takes one byte and each of its output channels a scale; the embedding, norms and biases keep
+    `bytes_per_weight`.
+    """
+    numbers = layers * layer_parameters(config)
+    numbers += first * embedding_parameters(config) + last * head_parameters(config)
+    if not int8:
+        return int(numbers * bytes_per_weight)
+    hidden, inner = config.hidden_size, config.intermediate_size
+    in_products = layers * (
+        hidden * config.qkv_size + config.num_attention_heads * config.head_dim * hidden + 3 * hidden * inner
+    )
+    in_products += last * config.vocab_size * hidden
+    scales = layers * layer_channels(config) + last * config.vocab_size
+    return int(in_products + (numbers - in_products + scales) * bytes_per_weight)
+
+
 def kv_bytes_per_token(config: LlamaConfig, layers: int, bytes_per_value: float) -> int:
     """2 (keys and values) x layers x KV heads x size of a head x bytes of a number."""
     return int(2 * layers * config.num_key_value_heads * config.head_dim * bytes_per_value)
@@ -89,11 +115,12 @@ def plan_stages(
     bytes_per_weight: float = 2.0,
     costs: LayerCosts | None = None,
     layers: Sequence[int] | None = None,
+    int8: bool = False,
 ) -> StagePlan:
     """Contiguous stages, at least one layer each, whose slowest is as quick as can be (exact, over all partitions).
 
-    `costs` None: bytes read. `layers` gives the number of layers a stage instead. Raises ConfigError for more stages than layers,
-    or numbers of layers that do not add up.
+    `costs` None: bytes read. `int8` as in `slice_bytes`. `layers` gives the number of layers a stage instead. Raises ConfigError
+    for more stages than layers, or numbers of layers that do not add up.
     """
     depth = config.num_hidden_layers
     if stages < 1:
@@ -112,9 +139,7 @@ def plan_stages(
     slices, start = [], 0
     for number, count in enumerate(counts):
         first, last = number == 0, number == stages - 1
-        weights = count * layer_parameters(config)
-        weights += first * embedding_parameters(config) + last * head_parameters(config)
-        weight_bytes = int(weights * bytes_per_weight)
+        weight_bytes = slice_bytes(config, count, first, last, bytes_per_weight, int8)
         slices.append(StageSlice(start, start + count, first, last, weight_bytes, _cost(count, first, last, costs)))
         start += count
     return StagePlan(tuple(slices))

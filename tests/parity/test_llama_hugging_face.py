@@ -53,7 +53,7 @@ def our_logits(folder: Path, tokens: list[int], attention: str = "auto") -> torc
         batch.add(tokens[start:stop], start, table, None)
         hidden = stage.embed(torch.tensor(batch.tokens))
         layers = stage.decode if batch.decode else stage.prefill
-        found.append(stage.logits(layers(hidden, cache.place(batch), cache)))
+        found.append(stage.logits(layers(hidden, stage.place(batch, cache), cache)))
     return torch.cat(found)
 
 

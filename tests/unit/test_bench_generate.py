@@ -1,22 +1,30 @@
 """The generation benchmark in miniature: it runs, engines agree, and what it writes can be read; the simulation by hand."""
 
 import json
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from experiments.bench_generate import SECTIONS, BenchSizes, run
 from experiments.generation_balance import costs_of
 from experiments.generation_curves import CurveSizes
+from experiments.generation_int8 import Int8Sizes, int8_cost, read
 from experiments.generation_ladder import LadderSizes
 from experiments.generation_model import LlamaShape, random_prompts, save_random_llama
 from experiments.generation_peers import VLLMPeer, agreement
+from experiments.generation_prefix import PrefixSizes, prefix_sharing
 from experiments.ring_simulation import simulate
-from genir.errors import ConfigError, GenirError
-from rag.llama.config import LlamaConfig
+from genir.errors import ArtefactError, ConfigError, GenirError
+from genir.formats import write_dataset
+from genir.records import Dataset, Document, Qrels, Query
+from rag.llama.config import LlamaConfig, read_config
 from rag.llama.stages import LayerCosts, draining_utilisation, plan_stages, ring_utilisation
+from rag.llama.weights import load_stage
+from tests.tiny_llama import save_tiny_llama
 
 TINY = BenchSizes(
     shape=LlamaShape(2, 32, 48, 4, 2, 600, 128),
@@ -34,6 +42,13 @@ KEYS = (
     "ring_over_naive",
     "ring_over_hf",
     "utilisation",
+    "utilisation_size_1",
+    "predicted_utilisation",
+    "ring_over_naive_size_1",
+    "one_stage",
+    "one_stage_over_hf_single",
+    "cache_waste",
+    "identical",
 )
 
 
@@ -41,7 +56,7 @@ def test_the_ladder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "generate.json"
     figures = run(TINY, ["ladder"], out=out)
     assert figures["identical"]
-    assert all(key in figures for key in (*KEYS, "predicted_utilisation"))
+    assert all(key in figures for key in KEYS)
     assert "vllm" not in figures
     groups = figures["ladder"]["float32"]["groups"]
     assert groups.keys() == {"size_1", "size_2", "batch_3", "single"}
@@ -69,6 +84,75 @@ def test_curves_and_their_formulas(tmp_path: Path) -> None:
             )  # keys and values, layers, head size, float32
             assert 0 <= row[f"{kind}_bytes"] - row[f"{kind}_formula"] < 17 * row[f"{kind}_formula"] / row["tokens"]
     assert {path.name for path in tmp_path.glob("*.svg")} == {"generate.prompt_length.svg", "generate.cache.svg"}
+
+
+def test_int8_s_perplexity_is_hugging_face_s(tmp_path: Path) -> None:
+    from transformers import LlamaForCausalLM
+
+    folder = save_tiny_llama(tmp_path / "model", layers=2, tie_word_embeddings=False)
+    (tmp_path / "text").write_text("A text of which the model knows nothing at all, longer than its context. " * 3)
+    windows = read(folder, tmp_path / "text")
+    assert [len(window) for window in windows] == [128, 91]
+    model = LlamaForCausalLM.from_pretrained(folder).eval()
+    losses, tokens = 0.0, 0
+    with torch.inference_mode():
+        for window in windows:
+            ids = torch.tensor([window])
+            losses += float(model(ids, labels=ids).loss) * (len(window) - 1)
+            tokens += len(window) - 1
+    out = tmp_path / "generate.json"
+    sizes = replace(TINY, int8=Int8Sizes(folder, tmp_path / "text"))
+    found = run(sizes, ["int8"], out=out)["int8"]
+    assert found["tokens"] == tokens
+    assert found["float32_perplexity"] == pytest.approx(math.exp(losses / tokens), rel=1e-4)
+    assert found["int8_perplexity"] != found["float32_perplexity"]
+    assert found["int8_over_float32"] == pytest.approx(1, abs=0.1)
+    assert [(row["weights"], row["computed_in"]) for row in found["rows"]] == [
+        *(("float32", "float32"), ("bfloat16", "bfloat16"), ("int8", "float32"), ("int8", "bfloat16"))
+    ]
+    config = read_config(folder)
+    stage, _ = load_stage(folder, config, plan_stages(config, 1).stages[0], torch.float32, int8=True)
+    held = sum(weights.nbytes for name, weights in stage.named_parameters() if name != "theta")
+    assert found["int8_bytes"] == held < found["float32_bytes"] / 2
+    assert str(tmp_path) not in out.read_text()
+
+
+def test_a_text_that_the_model_writes_is_likeliest_to_itself(tmp_path: Path) -> None:
+    sizes = Int8Sizes(save_tiny_llama(tmp_path, layers=2, bos_token_id=1), texts=4, tokens=20)
+    found = int8_cost(sizes)
+    assert found["text"] == "written by the model"
+    assert 0 < found["tokens"] <= 80
+    assert found["float32_perplexity"] < 260  # of tokens drawn evenly
+    assert int8_cost(sizes) == found
+
+
+def test_a_text_that_cannot_be_read(tmp_path: Path) -> None:
+    folder = save_tiny_llama(tmp_path / "model", layers=1)
+    with pytest.raises(
+        ConfigError, match="the model names no first token, so it cannot begin by itself; give --text FILE"
+    ):
+        int8_cost(Int8Sizes(folder))
+    with pytest.raises(ArtefactError, match="not readable as UTF-8 text"):
+        int8_cost(Int8Sizes(folder, tmp_path / "none"))
+    (tmp_path / "text").write_text("a")
+    with pytest.raises(ArtefactError, match="holds 1 tokens, expected at least 2 to have one to predict"):
+        int8_cost(Int8Sizes(folder, tmp_path / "text"))
+
+
+def test_prompts_of_a_retriever_share_beginnings(tmp_path: Path) -> None:
+    passages = [
+        Document(f"d{n}", f"Passage {n} tells of the town of {name}.") for n, name in enumerate(("Aix", "Bonn"))
+    ]
+    queries = {f"q{n}": Query(f"q{n}", f"What of {'Aix' if n < 3 else 'Bonn'}, number {n}?") for n in range(6)}
+    qrels = Qrels({name: {"d0": 1} for name in queries})
+    write_dataset(Dataset("towns", tuple(passages), queries, {"test": qrels}), tmp_path / "towns")
+    folder = save_random_llama(tmp_path / "model", replace(TINY.shape, max_position_embeddings=512))
+    sizes = PrefixSizes(tmp_path / "towns", questions=6, passages=1, new_tokens=2, running=2, cores=1)
+    alike, mixed = prefix_sharing(folder, sizes)
+    assert (alike["prompts"], mixed["prompts"]) == (6, 6)
+    assert alike["prompt_tokens"] == mixed["prompt_tokens"]
+    assert 0.5 < mixed["shared"] <= alike["shared"] < 1
+    assert prefix_sharing(folder, PrefixSizes()) == {"skipped": "needs questions and passages: give --data DIR"}
 
 
 @pytest.mark.slow
@@ -114,7 +198,7 @@ def test_prompts_repeat_and_differ() -> None:
 def test_unknown_sections_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"^unknown section 'laddr': did you mean 'ladder'\? known: "):
         run(TINY, ["laddr"])
-    assert len(SECTIONS) == 5
+    assert len(SECTIONS) == 7
 
 
 def test_vllm_is_spoken_to_in_lines_of_json(tmp_path: Path) -> None:

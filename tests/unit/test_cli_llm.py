@@ -57,10 +57,13 @@ def test_options_reach_the_engine(model: Path) -> None:
 FAULTS = [
     (("--max-new-tokens", 90), "prompt of 5 tokens + max_new_tokens 90 exceeds the context of 64 tokens of "),
     (("--stages", 3), "3 stages for 2 layers: a stage needs at least one layer; use at most 2 stages"),
+    (("--cache-memory", "100B"), "cache of 100 bytes a stage holds no block: 8 tokens in 2 layers take 2048"),
+    (("--cache-memory", "4096B", "--max-new-tokens", 30), "prompt of 5 tokens + max_new_tokens 30 needs 5 cache blocks, the memory "),
+    (("--cache-memory", "lots"), "--cache-memory 'lots': expected a size like 24GB, 24GiB or 500MB"),
     (("--dtype", "float8"), "dtype 'float8': expected auto, "),
-    (("--attention", "fast"), "unknown attention 'fast': did you mean 'flash'? known: auto, eager, flash, sdpa"),
+    (("--attention", "fast"), "unknown attention 'fast': did you mean 'flash'? known: auto, compiled, eager, flash, sdpa"),
     (("--backend", "lama"), "unknown generator 'lama': did you mean 'llama'? known: hf, llama, openai, vllm"),
-    (("--backend", "hf", "--stages", 2), "--backend hf: leave out --stages, --int8, --attention and --front, they are "),
+    (("--backend", "hf", "--stages", 2), "--backend hf: leave out --stages, --int8, --attention, --cache-memory, "),
     (("--backend", "hf", "--num-beams", 2), "num_beams 2: the generator hf does not know it; leave it at 1, or use the generator llama"),
     (("--backend", "openai"), "base_url "),
 ]  # fmt: skip
@@ -74,6 +77,31 @@ def test_what_cannot_be_is_one_line(model: Path, options: tuple[object, ...], li
 def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:
     assert genir("generate", "--model", tmp_path / "none", "hello").fault.startswith(f"{tmp_path}/none: no such folder")
     assert genir("generate", "--model", tmp_path, "hello").fault.startswith(f"{tmp_path}: has no config.json")
+
+
+@pytest.mark.parametrize("stages", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_folders_whose_parts_do_not_belong_together(model: Path, tmp_path: Path, stages: int) -> None:
+    """No shards, weights of another shape, a tokenizer of another model; told by the stage that meets it."""
+
+    def line() -> str:
+        return genir("generate", "--model", tmp_path, "hello", "--stages", stages).fault
+
+    for file in model.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "model.safetensors").unlink()
+    assert line().startswith(
+        f"{tmp_path}: has no model.safetensors and no model.safetensors.index.json; give a folder with"
+    )
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": 40}))
+    assert (
+        "has shape (48, 32), config.json says (40, 32); configuration and weights belong to different models" in line()
+    )
+    (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 200}))
+    assert line().startswith(
+        f"{tmp_path}: the tokenizer writes ids up to 257, the model knows 200 tokens; they belong to"
+    )
 
 
 def test_another_server_as_the_backend() -> None:

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from multiprocessing.connection import Connection
@@ -151,7 +152,11 @@ def test_killing_a_stage_ends_every_request_at_once_and_leaves_nothing(
         assert [one.tokens for one in engine.generate(PROMPTS, GREEDY)] == expected
 
 
-def test_a_stage_that_stops_answering_is_named_within_seconds(folder: Path) -> None:
+def test_a_stage_that_stops_answering_is_named_within_seconds(
+    folder: Path, expected: list[tuple[int, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    shared = set(Path("/dev/shm").iterdir())
     engine = LlamaEngine(folder, EngineOptions(stages=2, threads=1, heartbeat=1.0))
     engine.start()
     left = processes(engine)
@@ -160,6 +165,10 @@ def test_a_stage_that_stops_answering_is_named_within_seconds(folder: Path) -> N
     assert "has not answered for 1 s" in str(error)
     assert seconds < 6
     assert not any(map(is_alive, left))
+    assert not list(tmp_path.iterdir())
+    assert set(Path("/dev/shm").iterdir()) <= shared
+    with engine:  # and it starts again
+        assert [one.tokens for one in engine.generate(PROMPTS, GREEDY)] == expected
 
 
 def test_a_stage_that_computes_for_ever_is_named(folder: Path) -> None:

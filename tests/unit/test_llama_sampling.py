@@ -41,6 +41,12 @@ def test_top_k_and_top_p_cut_and_renormalise() -> None:
     assert set(drawn(500, temperature=1.0, top_k=3, top_p=0.99)) == {4, 0, 1}
 
 
+def test_no_temperature_is_too_low() -> None:
+    """1e-38 once overflowed into tokens at random."""
+    assert drawn(50, temperature=1e-38) == {4: 1.0}
+    assert drawn(50, temperature=1e-38, top_k=3, top_p=0.9) == {4: 1.0}
+
+
 def test_uniform_numbers_are_uniform_and_depend_on_seed_and_place_only() -> None:
     numbers = [uniform(seed, place) for seed in range(20) for place in range(100)]
     assert all(0 <= number < 1 for number in numbers)

@@ -15,6 +15,7 @@ from genir.errors import GenirError
 from genir.protocols import SamplingParams
 from rag.llama.batch import MicroBatch, StepResult
 from rag.llama.block_pool import BlockPool, chain_keys
+from rag.llama.options import EngineOptions, limits_of
 from rag.llama.request import Request
 from rag.llama.scheduler import Limits, Scheduler
 
@@ -101,6 +102,36 @@ def test_batched_is_alone_whatever_is_under_way_and_however_tight_the_memory(in_
     assert pool.free == blocks
     if blocks != 60:
         assert (scheduler.counts.preemptions > 0) == (blocks == 14)
+
+
+@pytest.mark.parametrize(
+    ("running", "rows"),
+    [(1, [1]), (2, [1, 1]), (6, [3, 3]), (16, [8, 8]), (20, [8, 8, 4]), (32, [8] * 4), (48, [12] * 4)],
+)
+def test_micro_batches_are_two_a_stage_once_they_are_large_enough(running: int, rows: list[int]) -> None:
+    """Two stages. Four micro-batches of four would read the weights twice as often as two of eight."""
+    limits = limits_of(EngineOptions(stages=2, token_budget=2 * running))
+    assert (limits.micro_batches, limits.in_flight) == (4, 4)
+    scheduler, stages = Scheduler(BlockPool(500, 4), limits, []), FakeStages(4)
+    for number in range(running):
+        scheduler.add(request(number, [1, 2], max_new_tokens=3))
+    prefill = []
+    while (batch := scheduler.schedule()) is not None:
+        prefill.append(len(batch.counts))
+        stages.send(batch)
+    assert prefill == rows
+    while stages.results:
+        scheduler.complete(stages.results.popleft())
+    decode = []
+    while (batch := scheduler.schedule()) is not None:
+        assert batch.decode
+        decode.append(len(batch.counts))
+    assert decode == rows
+
+
+def test_micro_batches_that_were_asked_for_are_made() -> None:
+    assert limits_of(EngineOptions(stages=2, micro_batches=3)).fewest == 3
+    assert limits_of(EngineOptions()).micro_batches == 1
 
 
 def test_without_a_cache_every_step_computes_everything_again() -> None:
