@@ -1,6 +1,7 @@
 """Diagnostics of a table, to be read before any training.
 
-A collision rate above a tenth, or codes that hardly vary, cannot be mended by a model.
+A collision rate above a tenth, codes that hardly vary, or prefixes that neighbours share no oftener than strangers
+(`docids.neighbours`) cannot be mended by a model.
 """
 
 from collections import Counter, defaultdict
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from docids.neighbours import prefix_agreement
 from docids.residual import Quantisation, mean_cosine
 from docids.table import DocIDTable
 from docids.vectors import checked_vectors
@@ -21,8 +23,9 @@ def diagnose(table: DocIDTable, vectors: np.ndarray | None = None) -> dict[str, 
 
     documents, identifiers (distinct), uniqueness (identifiers / documents), collision_rate (share of the documents
     that share theirs with another), largest_group, prefixes (identifiers that begin another), length (min, mean, max
-    over documents), levels (see `_level`), facts (the scheme's own), and, where the table has codebooks and `vectors`
-    (N, D) are given in its order, reconstruction. Raises DataError where `vectors` are of another number or width.
+    over documents), levels (see `_level`), facts (the scheme's own). Where embeddings `vectors` (N, D) are given in
+    the table's order: neighbour_agreement (see `prefix_agreement`), and, where it has codebooks, reconstruction.
+    Raises DataError where `vectors` are of another number or width, or not finite.
     """
     sizes = [len(table.documents_of(tokens)) for tokens in table.identifiers()]
     lengths = [len(tokens) for tokens in table.tokens.values()]
@@ -39,8 +42,14 @@ def diagnose(table: DocIDTable, vectors: np.ndarray | None = None) -> dict[str, 
         "levels": [_level(table, level) for level in range(max(lengths))],
         "facts": dict(table.facts),
     }
-    if table.codebooks is not None and vectors is not None:
-        figures["reconstruction"] = _reconstruction(table, table.codebooks, vectors)
+    if vectors is not None:
+        expected = (len(table), (vectors if table.codebooks is None else table.codebooks).shape[-1])
+        if vectors.shape != expected:
+            raise DataError(f"expected vectors of shape {expected} for this table, got {vectors.shape}")
+        vectors = checked_vectors(vectors, list(table.tokens))
+        figures["neighbour_agreement"] = prefix_agreement(table, vectors)
+        if table.codebooks is not None:
+            figures["reconstruction"] = _reconstruction(table, table.codebooks, vectors)
     return figures
 
 
@@ -77,10 +86,7 @@ def _prefix_count(identifiers: list[DocIDTokens]) -> int:
 
 
 def _reconstruction(table: DocIDTable, codebooks: np.ndarray, vectors: np.ndarray) -> dict[str, float]:
-    levels, size, width = codebooks.shape
-    if vectors.shape != (len(table), width):
-        raise DataError(f"expected vectors of shape {(len(table), width)} for this table, got {vectors.shape}")
-    vectors = checked_vectors(vectors, list(table.tokens))
+    levels, size, _ = codebooks.shape
     offsets = np.arange(levels) * size
     rebuilt = Quantisation(np.array(list(table.tokens.values())) - offsets, codebooks).reconstruct()
     return {

@@ -3,8 +3,8 @@
 Invariants: every document of the corpus has exactly one identifier, of one token or more, each in 0..vocab_size-1.
 Several documents under one identifier are legal and explicit. The order of the documents is the corpus's.
 
-On disk: `docids.jsonl`, one {"doc_id", "docid_tokens"} a line; `scheme.json`; `codebooks.safetensors` where the
-scheme has any.
+On disk: `docids.jsonl`, one {"doc_id", "docid_tokens"} a line; `scheme.json`; `codebooks.safetensors` and
+`vocabulary.json` (a list) where the scheme has them.
 """
 
 import json
@@ -22,7 +22,8 @@ from genir.errors import ArtefactError, DataError
 from genir.manifest import write_atomically, write_json
 from genir.records import DocIDTokens, Document
 
-DOCIDS, SCHEME, CODEBOOKS = "docids.jsonl", "scheme.json", "codebooks.safetensors"
+DOCIDS, SCHEME, CODEBOOKS, VOCABULARY = "docids.jsonl", "scheme.json", "codebooks.safetensors", "vocabulary.json"
+FILES = (DOCIDS, SCHEME, CODEBOOKS, VOCABULARY)
 _MAKE = "make it again with `genir docids build`"
 
 
@@ -51,7 +52,7 @@ class DocIDTable:
     codebooks[l, code_l]. `tokenizer` names the text tokenizer whose ids the tokens are, where they are.
     `codes_per_level` is C where the levels have token ranges of their own (token = level * C + code) and None where
     all positions share the vocabulary. `settings` is what was asked of the scheme, `facts` what came of it; both
-    plain JSON values.
+    plain JSON values. `vocabulary` says what every token stands for, where a scheme has words of its own.
     """
 
     scheme: str
@@ -62,6 +63,7 @@ class DocIDTable:
     settings: Mapping[str, Any] = field(default_factory=dict)
     codes_per_level: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    vocabulary: tuple[str, ...] | None = None
     _documents: Mapping[DocIDTokens, tuple[str, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -107,6 +109,10 @@ class DocIDTable:
         else:
             books = np.ascontiguousarray(self.codebooks)  # safetensors writes memory as it lies
             write_atomically(folder / CODEBOOKS, lambda path: save_file({"codebooks": books}, path))
+        if self.vocabulary is None:
+            (folder / VOCABULARY).unlink(missing_ok=True)
+        else:
+            write_json(folder / VOCABULARY, self.vocabulary)
         write_atomically(folder / DOCIDS, self._write_docids)
         description = {
             "scheme": self.scheme,
@@ -115,6 +121,7 @@ class DocIDTable:
             "codes_per_level": self.codes_per_level,
             "codebooks": None if self.codebooks is None else list(self.codebooks.shape),
             "tokenizer": self.tokenizer,
+            "vocabulary": None if self.vocabulary is None else len(self.vocabulary),
             "settings": dict(self.settings),
             "facts": dict(self.facts),
         }
@@ -146,6 +153,7 @@ class DocIDTable:
             settings=about["settings"],
             codes_per_level=about["codes_per_level"],
             facts=about["facts"],
+            vocabulary=_read_vocabulary(folder / VOCABULARY, about.get("vocabulary")),
         )
 
 
@@ -215,6 +223,18 @@ def _read_codebooks(path: Path, shape: list[int] | None) -> np.ndarray | None:
     if list(books.shape) != shape:
         raise ArtefactError(f"{path}: codebooks of shape {list(books.shape)}, but {SCHEME} says {shape}; {_MAKE}")
     return books
+
+
+def _read_vocabulary(path: Path, size: int | None) -> tuple[str, ...] | None:
+    if size is None:  # as in every folder from before there were any
+        return None
+    try:
+        words = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtefactError(f"{path}: cannot be read: {error}; {_MAKE}") from None
+    if not isinstance(words, list) or len(words) != size or not all(isinstance(word, str) for word in words):
+        raise ArtefactError(f"{path}: expected a list of {size} texts, as {SCHEME} says; {_MAKE}")
+    return tuple(words)
 
 
 def _check_tokens(tokens: DocIDTokens, vocab_size: int, where: str) -> None:

@@ -18,7 +18,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import typer
 
-from experiments import cli_answer, cli_bench, cli_data, cli_journey, cli_llm, cli_model
+from experiments import cli_answer, cli_bench, cli_data, cli_dense, cli_journey, cli_llm, cli_model
 from genir import __version__
 from genir.errors import GenirError
 
@@ -43,6 +43,9 @@ app.add_typer(cli_data.docids_app, name="docids")
 app.add_typer(cli_journey.experiment_app, name="experiment")
 app.add_typer(cli_bench.bench_app, name="bench")
 app.command("train")(cli_model.train)
+app.command("train-terms")(cli_model.train_terms)
+app.command("train-dense")(cli_dense.train_dense)
+app.add_typer(cli_dense.tune_app, name="tune")
 app.command("search")(cli_model.search)
 app.command("evaluate")(cli_model.evaluate)
 app.command("answer")(cli_answer.answer)

@@ -15,7 +15,7 @@ def answer(
     question: Annotated[str, typer.Argument(help="The question.")],
     data: Data,
     retriever: Annotated[
-        str, typer.Option("--retriever", help="generative, bm25, dense, hybrid, tfidf, or none (closed-book).")
+        str, typer.Option("--retriever", help="generative, ngram, bm25, dense, hybrid, tfidf, or none (closed-book).")
     ] = "bm25",
     generator: Annotated[
         str,

@@ -55,13 +55,39 @@ def constraint(
     run(sizes, json_file, data=data)
 
 
+@bench_app.command("train")
+def train(
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Data set to train on.", show_default="atlas, the embedded one")
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file, as for `genir train`.", show_default="built-in defaults")
+    ] = None,
+    examples: Annotated[int, typer.Option("--examples", min=1, help="Examples a side and round.")] = 1024,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Timed rounds; medians count.")] = 3,
+    frozen_layers: Annotated[
+        int, typer.Option("--frozen-layers", min=0, help="Encoder layers that do not learn on the last rung.")
+    ] = 3,
+    memory: Annotated[
+        bool,
+        typer.Option("--peak-memory/--no-peak-memory", help="Also measure peak memory, in processes of their own."),
+    ] = True,
+    json_file: JsonFile = None,
+) -> None:
+    """Our training loop beside Hugging Face's Trainer: same model, loss and examples; examples/s, what each measure brings, memory."""
+    from experiments.bench_train import BenchTraining, run
+    from experiments.learning import ModelConfig
+
+    run(data, BenchTraining(examples, rounds, frozen_layers, memory), ModelConfig.read(config), json_file)
+
+
 @bench_app.command("generate")
 def generate(
     only: Annotated[
         list[str] | None,
         typer.Option(
             "--only",
-            help="Section to run: ladder, prompt_length, cache, micro_batches or gpu; may be repeated.",
+            help="Section to run: ladder, prompt_length, cache, micro_batches, prefix, int8 or gpu; may be repeated.",
             show_default="all",
         ),
     ] = None,
@@ -83,6 +109,17 @@ def generate(
         typer.Option("--length", help="Prompt length on the curves; may be repeated.", show_default="64 to 2048"),
     ] = None,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Timed rounds; medians count.")] = 5,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="Trained LLaMA whose perplexity int8 is measured by.", show_default="none"),
+    ] = None,
+    text: Annotated[
+        Path | None,
+        typer.Option("--text", help="Text that it reads there.", show_default="what it writes itself"),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Data set whose prompts share beginnings.", show_default="none")
+    ] = None,
     vllm: Annotated[
         str | None, typer.Option("--vllm", metavar="PYTHON", help="Interpreter that has vLLM.", show_default="none")
     ] = None,
@@ -111,7 +148,14 @@ def generate(
         micro_batch_size=micro_batch_size,
     )
     run(
-        replace(sizes, dtypes=tuple(dtype or sizes.dtypes), ladder=ladder, curves=curves),
+        replace(
+            sizes,
+            dtypes=tuple(dtype or sizes.dtypes),
+            ladder=ladder,
+            curves=curves,
+            prefix=replace(sizes.prefix, data=data),
+            int8=replace(sizes.int8, model=model, text=text),
+        ),
         tuple(only or ()),
         vllm,
         json_file,

@@ -53,7 +53,10 @@ def build(
     data: Data,
     out: Annotated[Path, typer.Option("--out", help="Folder to make.", show_default=False)],
     scheme: Annotated[
-        str, typer.Option("--scheme", help="atomic, numeric, hierarchical, residual, random or title.")
+        str,
+        typer.Option(
+            "--scheme", help="atomic, numeric, hierarchical, residual, product, title, url, key-terms, ngram or random."
+        ),
     ] = "residual",
     settings: Annotated[
         list[str] | None,
@@ -75,21 +78,47 @@ def build(
         f"{out}: {facts['scheme']}, {facts['documents']} documents, {facts['identifiers']} identifiers, "
         f"length {facts['length']['min']} to {facts['length']['max']}, collision rate {facts['collision_rate']:.4f}"
     )
+    agreement = facts.get("neighbour_agreement")
+    if agreement and agreement["prefixes"]:
+        first = agreement["prefixes"][0]
+        print(
+            f"  first token shared with {first['neighbours']:.1%} of the {agreement['nearest']} nearest documents, "
+            f"{first['random']:.1%} of random ones"
+        )
 
 
 @docids_app.command("inspect")
 def inspect_docids(
     folder: Annotated[Path, typer.Argument(help="Folder made by `genir docids build`.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Data folder of these identifiers: embed its documents, and say how well prefixes agree with neighbours.",
+            show_default="what the scheme embedded itself",
+        ),
+    ] = None,
+    encoder: Encoder = DEFAULT_ENCODER,
+    cache: Cache = None,
     as_json: Json = False,
 ) -> None:
-    """Uniqueness, lengths, and for every level its codes, entropy, balance and branching."""
+    """Uniqueness, lengths, every level's codes, entropy, balance and branching, and how well prefixes agree with neighbours."""
     from experiments.data_stage import inspect_table
     from experiments.tables import show, show_facts
 
-    figures = inspect_table(folder)
+    figures = inspect_table(folder, data, encoder, cache)
     if as_json:
         show_facts(figures, title=str(folder), as_json=True)
         return
-    levels = figures.pop("levels")
+    levels, agreement = figures.pop("levels"), figures.pop("neighbour_agreement", None)
     show_facts(figures, title=str(folder), as_json=False)
     show(levels, list(levels[0]), title="levels", as_json=False)
+    if agreement:
+        title = f"share of documents with the same prefix, of {agreement['documents']} documents"
+        columns = {
+            "length": "prefix",
+            "neighbours": f"of the {agreement['nearest']} nearest",
+            "random": "of random ones",
+            "lift": "lift",
+        }
+        show(agreement["prefixes"], columns, title=title, as_json=False)

@@ -18,6 +18,7 @@ from experiments.cli_options import (
     LengthPenalty,
     Model,
     Scoring,
+    Terms,
     Threshold,
 )
 
@@ -35,6 +36,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the checkpoint that an interrupted training left in --out.")
     ] = False,
+    cache: Cache = None,
 ) -> None:
     """Teach a model to write the identifier of the document that answers a question.
 
@@ -43,10 +45,35 @@ def train(
     """
     from experiments.learning import ModelConfig, train_model
 
-    facts = train_model(data, docids, ModelConfig.read(config), out, resume)["facts"]
+    facts = train_model(data, docids, ModelConfig.read(config), out, resume, cache)["facts"]
     print(
         f"{out}: {facts['parameters'] / 1e6:.1f} M parameters, {facts['examples']} examples, {facts['seconds']:.0f} s; "
         f"{facts['measure']}: {facts['start_dev']:.4f} before training, {facts['best_dev']:.4f} now"
+    )
+
+
+def train_terms(
+    data: Data,
+    model: Annotated[Path, typer.Option("--model", help="Model folder made by `genir train`.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", help="Model folder to make.", show_default=False)],
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file of settings.", show_default="built-in defaults")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint that an interrupted training left in --out.")
+    ] = False,
+) -> None:
+    """Add terms to a trained model, so that it plans ahead: one reading of a question scores words and phrases, and guides the beams.
+
+    Terms start as BM25's, tuned on the dev split; the model itself stays as it is. What is made is a model folder like any other.
+    """
+    from experiments.term_learning import TermConfig
+    from experiments.term_learning import train_terms as run
+
+    facts = run(data, model, TermConfig.read(config), out, resume)["facts"]
+    print(
+        f"{out}: {facts['terms']} terms, {facts['terms_seconds']:.0f} s; {facts['terms_measure']}: "
+        f"{facts['terms_start_dev']:.4f} before training, {facts['terms_best_dev']:.4f} now"
     )
 
 
@@ -59,7 +86,7 @@ def search(
         Path | None,
         typer.Option(
             "--data",
-            help="Data folder; needed for a split, and for all retrievers but generative.",
+            help="Data folder; needed for a split, and for all retrievers without a trained model.",
             show_default="none",
         ),
     ] = None,
@@ -69,7 +96,7 @@ def search(
     k: Annotated[int, typer.Option("-k", help="Documents a query.")] = 10,
     out: Annotated[Path | None, typer.Option("--out", help="TREC run file to write.", show_default="none")] = None,
     retriever: Annotated[
-        str, typer.Option("--retriever", help="generative, bm25, dense, hybrid or tfidf.")
+        str, typer.Option("--retriever", help="generative, ngram, bm25, dense, hybrid or tfidf.")
     ] = "generative",
     num_beams: Beams = None,
     scoring: Scoring = None,
@@ -77,17 +104,19 @@ def search(
     num_beam_groups: Groups = None,
     diversity_penalty: Diversity = None,
     threshold: Threshold = None,
+    terms: Terms = None,
     encoder: Encoder = DEFAULT_ENCODER,
     cache: Cache = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Rank documents for one question, or for every query of a split (a TREC run, with its settings and cost beside it)."""
+    from experiments.registry import GENERATIVE
     from experiments.retrieval import (
-        TrainedModel,
         build_retriever,
         check_question,
         check_run_path,
+        load_model_for,
         search_one,
         search_split,
     )
@@ -104,6 +133,7 @@ def search(
         num_beam_groups=num_beam_groups,
         diversity_penalty=diversity_penalty,
         threshold=threshold,
+        terms=terms,
     )
     if k < 1:
         raise ConfigError(f"-k {k}: expected at least 1 document a query")
@@ -115,15 +145,10 @@ def search(
         raise ConfigError("--out FILE is needed to search a split, e.g. --out runs/generative.trec")
     else:
         check_run_path(out)
-    if question is not None and retriever == "generative" and model is not None and data is None:
-        trained = TrainedModel.load(model, device)
-        run = search_one(trained.retriever(decoding), question, k)
-        rows = [
-            {"rank": rank, "score": one.score, "doc_id": one.doc_id, "title": trained.titles.get(one.doc_id, ""),
-             "docid_tokens": " ".join(map(str, trained.table.tokens_of(one.doc_id)))}
-            for rank, one in enumerate(run.rankings["question"], 1)
-        ]  # fmt: skip
-        show(rows, ["rank", "score", "doc_id", "title", "docid_tokens"], title=question, as_json=as_json)
+    if question is not None and retriever in GENERATIVE and model is not None and data is None:
+        rows = load_model_for(retriever, model, device).answer_rows(question, k, decoding)
+        columns = list(rows[0]) if rows else ["rank", "score", "doc_id", "title"]
+        show(rows, columns, title=question, as_json=as_json)
         return
     if data is None:
         raise ConfigError("--data DIR is needed here: the folder made by `genir data import`")
@@ -149,10 +174,11 @@ def search(
 
 def _decoding(retriever: str, **named: object) -> dict[str, object]:
     """The settings of the generative search that were given. Raises ConfigError for another retriever."""
+    from experiments.registry import GENERATIVE
     from genir.errors import ConfigError
 
     decoding = {name: value for name, value in named.items() if value is not None}
-    if decoding and retriever != "generative":
+    if decoding and retriever not in GENERATIVE:
         given = ", ".join(f"--{name.replace('_', '-')}" for name in decoding)
         raise ConfigError(f"{given}: for the generative retriever only; --retriever is {retriever}")
     return decoding

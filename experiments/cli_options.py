@@ -52,3 +52,11 @@ Threshold = Annotated[
         show_default="as trained",
     ),
 ]
+Terms = Annotated[
+    bool | None,
+    typer.Option(
+        "--terms/--no-terms",
+        help="Whether a model that has terms plans ahead with them.",
+        show_default="with terms, where it has any",
+    ),
+]

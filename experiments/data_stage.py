@@ -2,12 +2,16 @@
 
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from docids.quality import diagnose
-from docids.table import CODEBOOKS, DOCIDS, SCHEME, DocIDTable
+from docids.ngram import NgramTable
+from docids.table import DocIDTable
+from docids.vectors import corpus_vectors
+from experiments.identifiers import FILES, diagnose_identifiers, load_identifiers, save_identifiers
 from experiments.registry import make_scheme, parse_settings
 from genir.embedding import TextEncoder
 from genir.errors import DataError
@@ -16,6 +20,10 @@ from genir.importers import import_source
 from genir.inspection import inspect
 from genir.manifest import MANIFEST, check_out, is_current, read_manifest, sha256_of, write_manifest
 from genir.records import Dataset
+
+MADE_BY = "genir docids build"
+MOST_COLLISIONS = 0.1  # above it, nothing that follows can make up for it
+NEED_EMBEDDINGS = ("neighbour_agreement", "reconstruction")
 
 
 def import_data(source: str, out: Path, words: int | None = None) -> dict[str, Any]:
@@ -55,15 +63,37 @@ def build_docids(
         inputs["encoder"] = embeds_with.fingerprint()
     seed = chosen.get("seed", 0)
     if is_current(out, "docids", config, inputs, seed):
-        return tell_reused(out, read_manifest(out, "docids", "genir docids build"))
-    check_out(out, (DOCIDS, SCHEME, CODEBOOKS))
-    table = made.assign(corpus)
-    assert isinstance(table, DocIDTable)
+        return tell_reused(out, read_manifest(out, "docids", MADE_BY))
+    check_out(out, FILES)
+    vectors = None
+    with _kept_embeddings(embeds_with):
+        table = made.assign(corpus)
+        if isinstance(embeds_with, TextEncoder):
+            vectors = corpus_vectors(corpus, embeds_with)
+    assert isinstance(table, DocIDTable | NgramTable)
     (out / MANIFEST).unlink(missing_ok=True)  # from here on the folder is unfinished
-    table.save(out)
-    figures = diagnose(table)
-    _warn_of_idle_levels(figures)
+    save_identifiers(table, out)
+    figures = diagnose_identifiers(table, vectors)
+    if isinstance(table, DocIDTable):
+        _warn_of_collisions(figures)
+        _warn_of_idle_codes(table, figures)
+    else:
+        _warn_of_nameless(figures)
     return write_manifest(out, "docids", config, inputs, seed, **figures)
+
+
+@contextmanager
+def _kept_embeddings(encoder: object) -> Iterator[None]:
+    """Let an encoder without a cache have one for a while: the diagnosis reads what the scheme has embedded."""
+    if not isinstance(encoder, TextEncoder) or encoder.cache_dir is not None:
+        yield
+        return
+    with TemporaryDirectory(prefix="genir-") as folder:
+        encoder.cache_dir = Path(folder)
+        try:
+            yield
+        finally:
+            encoder.cache_dir = None
 
 
 def tell_reused(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -74,17 +104,63 @@ def tell_reused(folder: Path, manifest: dict[str, Any]) -> dict[str, Any]:
     return manifest
 
 
-def _warn_of_idle_levels(figures: Mapping[str, Any]) -> None:
-    idle = sum(level["distinct"] == 1 for level in figures["levels"])
-    if idle and figures["documents"] > 1:
+def _warn_of_collisions(figures: Mapping[str, Any]) -> None:
+    sharing = round(figures["collision_rate"] * figures["documents"])
+    if figures["collision_rate"] > MOST_COLLISIONS:
         warnings.warn(
-            f"at {idle} of {len(figures['levels'])} levels all {figures['documents']} documents have one token, which tells nothing "
-            "apart: fewer levels or codes do, e.g. --set codes=16",
+            f"{sharing} of {figures['documents']} documents share their identifier with others, up to "
+            f"{figures['largest_group']} of them: no search can tell these apart; take settings that keep identifiers distinct",
             stacklevel=2,
         )
 
 
-def inspect_table(folder: Path) -> dict[str, Any]:
-    """What `genir docids inspect` prints."""
-    read_manifest(folder, "docids", "genir docids build")
-    return diagnose(DocIDTable.load(folder))
+def _warn_of_nameless(figures: Mapping[str, Any]) -> None:
+    if figures["collision_rate"] > MOST_COLLISIONS:
+        warnings.warn(
+            f"{round(figures['collision_rate'] * figures['documents'])} of {figures['documents']} documents have no n-gram of up to "
+            f"{figures['length']['max']} tokens to themselves: equal or nearly equal texts, which no search can tell apart",
+            stacklevel=3,
+        )
+
+
+def _warn_of_idle_codes(table: DocIDTable, figures: Mapping[str, Any]) -> None:
+    """Codes that tell nothing apart, and, for clusters of embeddings, no more documents than clusters."""
+    if table.codes_per_level is None or len(table) == 1:
+        return
+    idle = sum(level["distinct"] == 1 for level in figures["levels"])
+    if idle:
+        warnings.warn(
+            f"at {idle} of {len(figures['levels'])} levels all {len(table)} documents have one token, which tells nothing "
+            "apart: fewer levels or codes do, e.g. --set codes=16",
+            stacklevel=2,
+        )
+    elif "neighbour_agreement" in figures and len(table) < table.codes_per_level:
+        setting = "codes" if "codes" in table.settings else "branching"
+        warnings.warn(
+            f"{len(table)} documents for {table.codes_per_level} clusters: each is a cluster of its own, so that no prefix says what "
+            f"is near; take fewer, e.g. --set {setting}={max(2, round(len(table) ** 0.5))}",
+            stacklevel=2,
+        )
+
+
+def inspect_table(
+    folder: Path, data: Path | None = None, encoder: str = "", cache: Path | None = None
+) -> dict[str, Any]:
+    """What `genir docids inspect` prints.
+
+    With the `data` that the identifiers were made for, its documents are embedded by `encoder` for the figures that
+    need embeddings; without, these are there where the scheme had embedded the documents. Raises ArtefactError where
+    `data` holds another corpus.
+    """
+    manifest = read_manifest(folder, "docids", MADE_BY)
+    table = load_identifiers(folder)
+    if data is None:
+        kept = {key: manifest["facts"][key] for key in NEED_EMBEDDINGS if key in manifest["facts"]}
+        return diagnose_identifiers(table) | kept
+    from experiments.learning import check_same_corpus
+
+    corpus = load_dataset(data, strict=False).corpus
+    check_same_corpus(manifest, sha256_of(data / "corpus.jsonl"), folder, data)
+    if isinstance(table, NgramTable):
+        return diagnose_identifiers(table)
+    return diagnose_identifiers(table, corpus_vectors(corpus, TextEncoder(encoder, cache_dir=cache)))

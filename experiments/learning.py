@@ -4,30 +4,38 @@ How a model is built for its identifiers, trained on what `experiments.examples`
 kept.
 """
 
-import hashlib
-import json
 import shutil
 import time
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from docids.learned import codes_of
+from docids.ngram import NAME as NGRAM
+from docids.ngram import NgramTable
 from docids.table import DocIDTable
 from experiments.data_stage import tell_reused
 from experiments.examples import DevSet, ExamplesConfig, make_examples
+from experiments.identifiers import Identifiers, load_identifiers, make_searcher
+from experiments.learned_identifiers import LearnedConfig, Lesson, discard_rounds, learn_identifiers
+from experiments.material import gather_pseudo_queries
+from experiments.model_folder import MATERIAL, WRITTEN, clear, fingerprint, inputs_of
+from experiments.ngram_examples import NgramConfig, ngram_examples
+from experiments.teaching import TeacherConfig, ask_teacher
 from genir.config import from_mapping, load_toml
 from genir.devices import pick_device, seed_everything
-from genir.embedding import encoder_fingerprint
+from genir.distillation import TaughtRankingObjective, TeacherTable, Teaching
 from genir.errors import ArtefactError, ConfigError
-from genir.formats import CORPUS, QRELS, QUERIES, load_dataset
+from genir.formats import load_dataset
 from genir.manifest import (
     MANIFEST,
     check_out,
     is_current,
     read_manifest,
-    sha256_of,
     write_json,
     write_manifest,
 )
@@ -37,32 +45,35 @@ from genir.models.causal_config import CausalConfig
 from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig
 from genir.models.seq2seq import Seq2SeqConfig, Seq2SeqModel
 from genir.objectives import CrossEntropyObjective, Objective, RankingObjective
+from genir.pseudo_queries import PseudoQuery
 from genir.records import Dataset
-from genir.training import BEST, CHECKPOINT, TrainingConfig, discard_checkpoint, train
-from retrievers.generative import GenerativeRetriever, GenerativeSettings
+from genir.training import BEST, CHECKPOINT, TrainingConfig, discard_checkpoint
+from retrievers.generative import GenerativeSettings
 
 STAGE = "model"
 MADE_BY = "genir train"
 DEV_MEASURE = "RR@10"
-# What a model folder may hold beside its manifest; code_decoder writes encoder/, seq2seq network/.
-_WRITTEN = (
-    *("config.json", "encoder", "model.safetensors", "network", "own_embedding.safetensors"),
-    *("docids", "titles.json", "training.json"),
-)
 
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """`ranking` for code_decoder (see genir.objectives), `cross_entropy` for any model."""
+    """`ranking` for code_decoder (see genir.objectives), `cross_entropy` for any model.
+
+    `self_distillation` is the weight of coming near to the model's own moving average, whose decay is `self_decay`.
+    """
 
     kind: Literal["ranking", "cross_entropy"] = "ranking"
     prefixes: tuple[int, ...] = (1, 2, 4)
     hard_negatives: int = 15
     scale: float = 20.0
+    self_distillation: float = 0.0
+    self_decay: float = 0.99
 
     def __post_init__(self) -> None:
         if min(self.prefixes, default=1) < 1 or self.hard_negatives < 0 or self.scale <= 0:
             raise ConfigError(f"impossible objective: {self}; expected prefixes >= 1, hard_negatives >= 0, scale > 0")
+        if self.self_distillation < 0 or not 0 <= self.self_decay < 1:
+            raise ConfigError(f"impossible objective: {self}; expected self_distillation >= 0, self_decay in 0..1")
 
 
 @dataclass(frozen=True)
@@ -74,15 +85,28 @@ class ModelConfig:
     seq2seq: Seq2SeqConfig = field(default_factory=Seq2SeqConfig)
     causal: CausalConfig = field(default_factory=CausalConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
     examples: ExamplesConfig = field(default_factory=ExamplesConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    learned: LearnedConfig = field(default_factory=LearnedConfig)
     search: GenerativeSettings = field(default_factory=lambda: GenerativeSettings(num_beams=100))
+    ngram: NgramConfig = field(default_factory=NgramConfig)  # for identifiers of scheme ngram, their search included
     dev_queries: int = 500  # at most so many are searched at each evaluation
     device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.dev_queries < 1:
             raise ConfigError(f"dev_queries is {self.dev_queries}: expected 1 or more")
+        if self.objective.kind != "ranking" and (self.teacher.source != "none" or self.objective.self_distillation):
+            raise ConfigError(
+                f"a teacher and self_distillation are for objective 'ranking', got {self.objective.kind!r}: "
+                'set [teacher] source = "none" and [objective] self_distillation = 0'
+            )
+
+        if self.learned.rounds and self.architecture != "code_decoder":
+            raise ConfigError(
+                f"[learned] rounds = {self.learned.rounds}: identifiers are learned by code_decoder only, got {self.architecture!r}"
+            )
 
     @classmethod
     def read(cls, path: Path | None) -> "ModelConfig":
@@ -98,15 +122,20 @@ class ModelConfig:
         return network.source or network.tokenizer
 
 
-def train_model(data: Path, docids: Path, config: ModelConfig, out: Path, resume: bool = False) -> dict[str, Any]:
-    """Run the stage unless `out` is current; returns its manifest. Raises ArtefactError for identifiers of another corpus."""
+def train_model(
+    data: Path, docids: Path, config: ModelConfig, out: Path, resume: bool = False, cache: Path | None = None
+) -> dict[str, Any]:
+    """Run the stage unless `out` is current; returns its manifest. Raises ArtefactError for identifiers of another corpus.
+
+    `cache` keeps what models made for training (queries, a teacher's rankings) for other trainings, too.
+    """
     dataset = load_dataset(data)
     made = read_manifest(docids, "docids", "genir docids build")
-    inputs = _inputs(dataset, data, docids, config)
+    inputs = inputs_of(dataset, data, docids, config.pretrained, config.examples.generator, config.teacher)
     check_same_corpus(made, inputs["corpus"], docids, data)
     if is_current(out, STAGE, config, inputs, config.training.seed):
         return tell_reused(out, read_manifest(out, STAGE, MADE_BY))
-    check_out(out, (*_WRITTEN, CHECKPOINT, BEST))
+    check_out(out, (*WRITTEN, CHECKPOINT, BEST))
     if (out / "docids" / MANIFEST).is_file():  # a model's own copy has no manifest
         raise ArtefactError(f"{out}: already holds identifiers ({out / 'docids'}); give the name of a new folder")
     if (out / MANIFEST).is_file():
@@ -116,61 +145,66 @@ def train_model(data: Path, docids: Path, config: ModelConfig, out: Path, resume
             f"{out}: holds an unfinished training; go on with --resume, or delete {CHECKPOINT} there to begin anew"
         )
     begun = time.monotonic()
-    table = DocIDTable.load(docids)
+    table = load_identifiers(docids)
+    whole = table.documents if isinstance(table, NgramTable) else table  # one identifier a document
+    if config.learned.rounds:
+        codes_of(whole)  # refuses identifiers that cannot be learned, before anything that takes long
     seed_everything(config.training.seed)  # before the fresh weights are drawn
-    model = build_model(config, table)
-    examples, dev = make_examples(dataset, table, config.examples, config.dev_queries)
-    identifiers = table.identifiers()
-    objective = make_objective(config, model, identifiers)
-    figure = _dev_figure(model, table, dev, config)
-    made_of = _fingerprint(config, inputs)
-    progress = train(model, objective, examples, figure, config.training, out, resume, made_of)
+    model = build_model(config, whole)
+    wanted, work = config.examples, cache or out / MATERIAL
+    model_free = wanted.model_free(dataset)
+    pseudo, material = gather_pseudo_queries(
+        dataset, model_free, wanted.generator, wanted.consistency, work, config.device
+    )
+    lesson = partial(_lesson, config, dataset, model, table, pseudo, material, work)
+    settings, made_of = config.training, fingerprint(config, inputs)
+    learned = learn_identifiers(model, whole, dataset.corpus, lesson, config.learned, settings, out, resume, made_of)
+    table, progress = learned.table if config.learned.rounds else table, learned.progress
     facts = {
         "scheme": table.scheme,
         "documents": len(table),
-        "examples": len(examples),
+        **learned.facts,
+        "rounds": learned.rounds,
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "measure": f"{DEV_MEASURE} on {dev.name}",
         "best_dev": progress.best,
         "start_dev": progress.history[0]["dev"],
         "seconds": round(time.monotonic() - begun, 1),
     }
-    _clear(out)
+    clear(out)
     model.save(out)
     table.save(out / "docids")
     write_json(out / "titles.json", {document.doc_id: document.title for document in dataset.corpus})
     write_json(out / "training.json", {**asdict(progress), "measure": facts["measure"]})
     manifest = write_manifest(out, STAGE, config, inputs, config.training.seed, **facts)
     discard_checkpoint(out)
+    discard_rounds(out)
+    shutil.rmtree(out / MATERIAL, ignore_errors=True)
     return manifest
 
 
-def _inputs(dataset: Dataset, data: Path, docids: Path, config: ModelConfig) -> dict[str, str]:
-    """sha256 of everything that training reads; the test split's judgements are not among it."""
-    files = [
-        data / CORPUS,
-        data / QUERIES,
-        *(data / QRELS / f"{split}.tsv" for split in dataset.qrels if split != "test"),
-    ]
-    read = {path.relative_to(data).with_suffix("").as_posix(): sha256_of(path) for path in files if path.is_file()}
-    return {**read, "docids": sha256_of(docids), "pretrained": encoder_fingerprint(config.pretrained)}
-
-
-def _fingerprint(config: ModelConfig, inputs: Mapping[str, str]) -> str:
-    """What a checkpoint must have been made of to be resumed: everything but when to stop, which TrainingConfig decides."""
-    plain = {name: value for name, value in asdict(config).items() if name != "training"}
-    return hashlib.sha256(json.dumps([plain, dict(inputs)], sort_keys=True).encode()).hexdigest()
-
-
-def _clear(out: Path) -> None:
-    """Remove an earlier model, its manifest first: from there on the folder counts as unfinished."""
-    (out / MANIFEST).unlink(missing_ok=True)
-    for name in _WRITTEN:
-        path = out / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+def _lesson(
+    config: ModelConfig,
+    dataset: Dataset,
+    model: Any,
+    given: Identifiers,
+    pseudo: Sequence[PseudoQuery],
+    material: Mapping[str, Any],
+    work: Path,
+    table: DocIDTable,
+) -> Lesson:
+    """What `table`, with one identifier a document, makes of the data; n-grams, where they are `given`, stay what is searched."""
+    examples, dev = make_examples(dataset, table, config.examples, config.dev_queries, pseudo)
+    teacher, about = ask_teacher(config.teacher, dataset, table, examples, work, config.device)
+    identifiers, searched = table.identifiers(), given if isinstance(given, NgramTable) else table
+    if isinstance(given, NgramTable):
+        examples, identifiers = ngram_examples(examples, given, config.ngram)
+    facts = {
+        "examples": len(examples),
+        "material": {**material, **about, "examples": dict(Counter(example.kind for example in examples))},
+        "measure": f"{DEV_MEASURE} on {dev.name}",
+    }
+    objective = make_objective(config, model, identifiers, teacher)
+    return Lesson(examples, objective, _dev_figure(model, searched, dev, config), facts)
 
 
 def check_same_corpus(manifest: Mapping[str, Any], corpus: str, artefact: Path, data: Path) -> None:
@@ -185,6 +219,11 @@ def check_same_corpus(manifest: Mapping[str, Any], corpus: str, artefact: Path, 
 
 def build_model(config: ModelConfig, table: DocIDTable) -> Any:
     """An untrained model for a table's identifiers, started from its codebooks where it has any."""
+    if table.scheme == NGRAM and config.architecture == "code_decoder":
+        raise ConfigError(
+            'n-gram identifiers are pieces of text, which code_decoder does not write: set architecture = "seq2seq" or "causal", '
+            'with [objective] kind = "cross_entropy"'
+        )
     device = pick_device(config.device)
     identifiers = table.identifiers()
     lengths = {len(tokens) for tokens in identifiers}
@@ -207,6 +246,8 @@ def build_model(config: ModelConfig, table: DocIDTable) -> Any:
             model: Any = Seq2SeqModel.build(config.seq2seq, *vocabulary)
         else:
             model = CausalModel.build(config.causal, *vocabulary)
+        if table.scheme == NGRAM:
+            model.end_token = None  # an n-gram ends anywhere: nothing is written behind it
     else:
         longest = max(lengths) + (end_token is not None)
         model = CodeDecoder(config.code_decoder, vocab_size, longest, end_token)
@@ -216,18 +257,33 @@ def build_model(config: ModelConfig, table: DocIDTable) -> Any:
     return model.to(device)
 
 
-def make_objective(config: ModelConfig, model: Any, identifiers: Sequence[tuple[int, ...]]) -> Objective:
+def make_objective(
+    config: ModelConfig, model: Any, identifiers: Sequence[tuple[int, ...]], teacher: TeacherTable | None = None
+) -> Objective:
     """The objective that a configuration names."""
-    settings = config.objective
+    settings, taught = config.objective, config.teacher
     if settings.kind == "cross_entropy":
         return CrossEntropyObjective(model, identifiers)
-    return RankingObjective(model, identifiers, settings.prefixes, settings.hard_negatives, settings.scale)
+    ranking = (model, identifiers, settings.prefixes, settings.hard_negatives, settings.scale)
+    if teacher is None and not settings.self_distillation:
+        return RankingObjective(*ranking)
+    teaching = Teaching(
+        teacher,
+        taught.negatives,
+        taught.distance,
+        taught.weight,
+        taught.sharpness,
+        settings.self_distillation,
+        settings.self_decay,
+    )
+    return TaughtRankingObjective(*ranking, teaching)
 
 
-def _dev_figure(model: Any, table: DocIDTable, dev: DevSet, config: ModelConfig) -> Callable[[], float]:
+def _dev_figure(model: Any, table: Identifiers, dev: DevSet, config: ModelConfig) -> Callable[[], float]:
     """A function that searches the dev queries with the model as it is and returns the mean of DEV_MEASURE."""
-    search = replace(config.search, num_beams=min(config.search.num_beams, 50))
-    retriever = GenerativeRetriever(model, table, search)
+    beams = replace(config.search, num_beams=min(config.search.num_beams, 50))
+    search = config.ngram.search if isinstance(table, NgramTable) else beams
+    retriever = make_searcher(model, table, search)
 
     def figure() -> float:
         if not dev.queries:

@@ -10,8 +10,9 @@ from genir.embedding import TextEncoder
 from genir.errors import ConfigError, unknown_name
 from genir.protocols import DocIDScheme, Generator
 
-SCHEMES = ("atomic", "numeric", "hierarchical", "residual", "random", "title")
-RETRIEVERS = ("generative", "bm25", "dense", "hybrid", "tfidf", "none")
+SCHEMES = ("atomic", "numeric", "hierarchical", "residual", "product", "title", "url", "key-terms", "ngram", "random")
+GENERATIVE = ("generative", "ngram")  # those that search with a trained model
+RETRIEVERS = (*GENERATIVE, "bm25", "dense", "hybrid", "tfidf", "none")
 GENERATORS = ("hf", "llama", "openai", "vllm")
 
 
@@ -19,24 +20,37 @@ def scheme_classes() -> dict[str, type[Any]]:
     """Scheme name -> class."""
     from docids.atomic import AtomicScheme
     from docids.hierarchical import HierarchicalScheme
+    from docids.key_terms import KeyTermScheme
+    from docids.ngram import NgramScheme
     from docids.numeric import NumericScheme
+    from docids.product import ProductScheme
     from docids.random_control import RandomScheme
     from docids.residual import ResidualScheme
     from docids.title import TitleScheme
+    from docids.url import UrlScheme
 
     return {
         "atomic": AtomicScheme,
         "numeric": NumericScheme,
         "hierarchical": HierarchicalScheme,
         "residual": ResidualScheme,
-        "random": RandomScheme,
+        "product": ProductScheme,
         "title": TitleScheme,
+        "url": UrlScheme,
+        "key-terms": KeyTermScheme,
+        "ngram": NgramScheme,
+        "random": RandomScheme,
     }
 
 
 def make_scheme(name: str, settings: Mapping[str, Any], encoder: str, cache: Path | None) -> DocIDScheme:
     """A scheme by name with its settings; those that embed documents get `encoder`. Raises ConfigError for unknown names."""
     classes = scheme_classes()
+    if name == "learned":
+        raise ConfigError(
+            "learned identifiers come from training, not from a corpus alone: build --scheme residual, then `genir train` with "
+            "[learned] rounds = 3 in its --config file"
+        )
     if name not in classes:
         raise unknown_name("scheme", name, classes)
     cls = classes[name]

@@ -1,31 +1,39 @@
 """The search stage: any retriever by name over a data folder, and the TREC run it writes, with a manifest beside it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from docids.table import DocIDTable
+from docids.ngram import NgramTable
+from experiments.dense_learning import training_seconds
+from experiments.identifiers import Identifiers, load_identifiers, make_searcher
 from experiments.learning import MADE_BY, STAGE, check_same_corpus
-from experiments.registry import RETRIEVERS, model_loaders
+from experiments.registry import GENERATIVE, RETRIEVERS, model_loaders
 from genir.config import from_mapping
 from genir.devices import Precision, pick_device, runs_in_bfloat16
 from genir.embedding import DEFAULT_ENCODER, TextEncoder
 from genir.errors import ArtefactError, ConfigError, unknown_name
 from genir.formats import write_run
 from genir.manifest import read_manifest, sha256_of, write_json
+from genir.models.term_head import TermHead
 from genir.protocols import Retriever
-from genir.records import Dataset, Query, Run
-from retrievers.bm25 import BM25Retriever
+from genir.records import Dataset, DocIDTokens, Query, Run
+from retrievers.bm25 import BM25Retriever, BM25Settings
 from retrievers.dense import DenseRetriever
-from retrievers.fusion import HybridRetriever, Tuned, tune
+from retrievers.fusion import HybridRetriever
 from retrievers.generative import GenerativeRetriever, GenerativeSettings
 from retrievers.index_files import read_json
+from retrievers.ngram import NgramRetriever, NgramSettings
+from retrievers.planning import PlanningRetriever
 from retrievers.tfidf import TfidfRetriever
+from retrievers.tuning import TunedHybrid, tune_hybrid
 
 DEV_DEPTH = 100
+SHOWN_NGRAMS = 3
+TERMS = "terms"  # the folder within a model's
 
 
 @dataclass(frozen=True)
@@ -33,10 +41,11 @@ class TrainedModel:
     """A model folder, loaded: the model, its identifiers, the titles of its documents, and how it is to be searched."""
 
     model: Any
-    table: DocIDTable
+    table: Identifiers
     titles: Mapping[str, str]
-    search: GenerativeSettings
+    search: GenerativeSettings | NgramSettings
     manifest: Mapping[str, Any]
+    terms: TermHead | None = None  # what `genir train-terms` added
 
     @classmethod
     def load(cls, folder: Path, device: str = "auto", precision: Precision = "auto") -> "TrainedModel":
@@ -49,19 +58,62 @@ class TrainedModel:
             raise ArtefactError(
                 f"{folder / 'config.json'}: unknown architecture {architecture!r}; train the model again"
             )
+        table = load_identifiers(folder / "docids")
         try:
             model = loaders[architecture](folder, saved).to(pick_device(device)).eval()
-            search = from_mapping(GenerativeSettings, manifest["config"]["search"], str(folder))
+            search = _search_settings(table, manifest["config"], str(folder))
         except (KeyError, TypeError, AttributeError) as error:
             raise ArtefactError(
                 f"{folder / 'config.json'}: incomplete, or not of this version ({error!r}); train the model again"
             ) from None
         model.precision = precision
-        return cls(model, DocIDTable.load(folder / "docids"), read_json(folder / "titles.json"), search, manifest)
+        terms = TermHead.load(folder / TERMS).to(model.device) if (folder / TERMS).is_dir() else None
+        return cls(model, table, read_json(folder / "titles.json"), search, manifest, terms)
 
-    def retriever(self, changed: Mapping[str, Any] | None = None) -> GenerativeRetriever:
-        """Constrained search with the settings it was trained with, less those that are `changed`."""
-        return GenerativeRetriever(self.model, self.table, replace(self.search, **(changed or {})))
+    def retriever(self, changed: Mapping[str, Any] | None = None) -> GenerativeRetriever | NgramRetriever:
+        """Constrained search with the settings it was trained with, less those that are `changed`.
+
+        Raises ConfigError for a setting that the search of n-grams does not have.
+        """
+        return make_searcher(self.model, self.table, replace(self.search, **self._checked(changed or {})), self.terms)
+
+    def answer_rows(self, question: str, k: int, changed: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+        """The best k documents for one question, each with the identifier written for it, or with the n-grams as text."""
+        searcher = self.retriever(changed)
+        if isinstance(searcher, NgramRetriever):
+            [found] = searcher.write([question])
+            ranking, held = Run.rank(searcher.score(found), k), searcher.evidence(found)
+            key, why = "ngrams", {one.doc_id: self._texts(held[one.doc_id][:SHOWN_NGRAMS]) for one in ranking}
+        else:
+            ranking = search_one(searcher, question, k).rankings["question"]
+            key, why = "docid_tokens", {one.doc_id: self._tokens(one.doc_id) for one in ranking}
+        return [
+            {"rank": rank, "score": one.score, "doc_id": one.doc_id, "title": self.titles.get(one.doc_id, ""),
+             key: why[one.doc_id]}
+            for rank, one in enumerate(ranking, 1)
+        ]  # fmt: skip
+
+    def _tokens(self, doc_id: str) -> str:
+        return " ".join(map(str, self.table.tokens_of(doc_id)))
+
+    def _texts(self, ngrams: Sequence[DocIDTokens]) -> str:
+        return " | ".join(self.model.tokenizer.batch_decode(list(map(list, ngrams))))
+
+    def _checked(self, changed: Mapping[str, Any]) -> Mapping[str, Any]:
+        foreign = [f"--{name.replace('_', '-')}" for name in changed if not hasattr(self.search, name)]
+        if foreign:
+            raise ConfigError(
+                f"{', '.join(foreign)}: not for a model of n-grams, whose scores are log-probabilities put together by SEAL's "
+                "formulas; of the decoding options it takes --num-beams"
+            )
+        return changed
+
+
+def _search_settings(table: Identifiers, config: Mapping[str, Any], where: str) -> GenerativeSettings | NgramSettings:
+    """How a model was set to be searched, by the configuration in its manifest."""
+    if isinstance(table, NgramTable):
+        return from_mapping(NgramSettings, config["ngram"]["search"], where)
+    return from_mapping(GenerativeSettings, config["search"], where)
 
 
 @dataclass(frozen=True)
@@ -84,50 +136,77 @@ def build_retriever(
     encoder: str = DEFAULT_ENCODER,
     cache: Path | None = None,
     device: str = "auto",
+    bm25: BM25Settings | None = None,
 ) -> Built:
     """Make the retriever `name` over a data set. `decoding` changes settings of the generative retriever's search.
 
-    Raises ConfigError for an unknown name or a missing model.
+    `bm25` are its settings, the usual ones without. Raises ConfigError for an unknown name or a missing model.
     """
     begun = time.monotonic()
-    if name == "generative":
-        if model is None:
-            raise ConfigError(
-                "the generative retriever needs a trained model: give --model DIR (made by `genir train`)"
-            )
-        trained = TrainedModel.load(model, device)
-        check_same_corpus(trained.manifest, sha256_of(data / "corpus.jsonl"), model, data)
-        generative = trained.retriever(decoding)
-        # The model is the index: what building cost is what training cost.
-        seconds = float(trained.manifest["facts"]["seconds"])
-        weights = _weight_bytes(trained.model)
-        precision = "bfloat16" if runs_in_bfloat16(trained.model.device, trained.model.precision) else "float32"
-        settings = {**asdict(generative.settings), **asdict(generative.decoding), "precision": precision}
-        return Built(generative, seconds, generative.constraint.nbytes, weights, settings)
+    if name in GENERATIVE:
+        return _build_generative(name, data, model, decoding, device)
     if name in ("bm25", "tfidf"):
-        lexical = (BM25Retriever() if name == "bm25" else TfidfRetriever()).build(dataset.corpus)
+        retriever = BM25Retriever(**asdict(bm25 or BM25Settings())) if name == "bm25" else TfidfRetriever()
+        lexical = retriever.build(dataset.corpus)
         seconds = time.monotonic() - begun
         return Built(lexical, seconds, _saved_bytes(lexical), 0, asdict(lexical.settings))
     if name == "dense":
         dense = DenseRetriever(TextEncoder(encoder, device=device, cache_dir=cache)).build(dataset.corpus)
-        seconds = time.monotonic() - begun
-        return Built(dense, seconds, dense.nbytes, _weight_bytes(dense.encoder.load()[1]), asdict(dense.settings))
+        trained = training_seconds(encoder)
+        seconds = time.monotonic() - begun + trained
+        settings = {**asdict(dense.settings), "training_seconds": trained}
+        return Built(dense, seconds, dense.nbytes, _weight_bytes(dense.encoder.load()[1]), settings)
     if name == "hybrid":
-        return _build_hybrid(dataset, data, encoder, cache, device)
+        return _build_hybrid(dataset, data, encoder, cache, device, bm25)
     raise unknown_name("retriever", name, [one for one in RETRIEVERS if one != "none"])
 
 
-def _build_hybrid(dataset: Dataset, data: Path, encoder: str, cache: Path | None, device: str) -> Built:
-    """BM25 and dense, their weight tuned on dev; half and half where there is no dev split."""
-    first = build_retriever("bm25", dataset, data)
+def load_model_for(name: str, model: Path | None, device: str) -> TrainedModel:
+    """The model folder that `--retriever NAME` searches, `generative` or `ngram`.
+
+    Raises ConfigError where there is none, or where `ngram` is asked of a model that writes other identifiers.
+    """
+    if model is None:
+        raise ConfigError(f"the {name} retriever needs a trained model: give --model DIR (made by `genir train`)")
+    trained = TrainedModel.load(model, device)
+    if name == "ngram" and not isinstance(trained.table, NgramTable):
+        raise ConfigError(
+            f"{model}: writes {trained.table.scheme} identifiers, not n-grams: search it with --retriever generative, or train one "
+            "on identifiers of `genir docids build --scheme ngram`"
+        )
+    return trained
+
+
+def _build_generative(
+    name: str, data: Path, model: Path | None, decoding: Mapping[str, Any] | None, device: str
+) -> Built:
+    """A trained model's own search: by its prefix tree, or, where its identifiers are n-grams, by the FM-index."""
+    trained = load_model_for(name, model, device)
+    assert model is not None
+    check_same_corpus(trained.manifest, sha256_of(data / "corpus.jsonl"), model, data)
+    searcher = trained.retriever(decoding)
+    # The model is the index: what building cost is what training cost.
+    seconds = float(trained.manifest["facts"]["seconds"])
+    index = searcher.index if isinstance(searcher, NgramRetriever) else searcher.constraint
+    terms = searcher.head.nbytes if isinstance(searcher, PlanningRetriever) else 0
+    precision = "bfloat16" if runs_in_bfloat16(trained.model.device, trained.model.precision) else "float32"
+    settings = {**asdict(searcher.settings), **asdict(searcher.decoding), "precision": precision}
+    return Built(searcher, seconds, index.nbytes + terms, _weight_bytes(trained.model), settings)
+
+
+def _build_hybrid(
+    dataset: Dataset, data: Path, encoder: str, cache: Path | None, device: str, bm25: BM25Settings | None
+) -> Built:
+    """BM25 and dense, weight and normalisation tuned on dev; half and half, min-max, where there is no dev split."""
+    first = build_retriever("bm25", dataset, data, bm25=bm25)
     second = build_retriever("dense", dataset, data, encoder=encoder, cache=cache, device=device)
     begun = time.monotonic()
-    tuned: Tuned | None = None
+    tuned: TunedHybrid | None = None
     if dataset.qrels.get("dev"):
         queries = dataset.split("dev")
         runs = [built.retriever.search(queries, DEV_DEPTH) for built in (first, second)]
-        tuned = tune(runs[0], runs[1], dataset.qrels["dev"])
-    hybrid = HybridRetriever(first.retriever, second.retriever, 0.5 if tuned is None else tuned.weight)
+        tuned = tune_hybrid(runs[0], runs[1], dataset.qrels["dev"])
+    hybrid = HybridRetriever(first.retriever, second.retriever, **({} if tuned is None else tuned.as_settings()))
     seconds = first.build_seconds + second.build_seconds + time.monotonic() - begun
     settings = {**asdict(hybrid.settings), "tuned_on": "dev" if tuned else "nothing: no dev split"}
     return Built(hybrid, seconds, first.index_bytes + second.index_bytes, second.weight_bytes, settings)

@@ -19,6 +19,7 @@ beams at their present length; a longer identifier might have overtaken. With a 
 """
 
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -91,6 +92,14 @@ class DecodingSettings:
     def pool(self) -> int:
         """Whole identifiers kept a query."""
         return self.num_beams if self.num_return is None else self.num_return
+
+
+class Guide(Protocol):
+    """What a beam may still hope for beside the model's scores (planning ahead: PAG, Zeng et al. 2024, arXiv:2404.14600)."""
+
+    def __call__(self, query: Tensor, nodes: Tensor) -> Tensor:
+        """Shape (N, F): an addition to the score of any identifier behind nodes (N, F), for queries (N,); exact at leaves."""
+        ...
 
 
 @dataclass(slots=True)
@@ -185,9 +194,18 @@ def beam_search(
 
 @torch.inference_mode()
 def search(
-    next_token: NextToken, constraint: Constraint, batch_size: int, settings: DecodingSettings
+    next_token: NextToken,
+    constraint: Constraint,
+    batch_size: int,
+    settings: DecodingSettings,
+    guide: Guide | None = None,
 ) -> list[list[Hypothesis]]:
-    """`beam_search` by settings."""
+    """`beam_search` by settings. With a `guide` a beam is judged by its score plus what the guide says of its node.
+
+    A guide needs "logits" scoring, one group and no length penalty: sums, to which it adds.
+    """
+    if guide is not None and (settings.scoring, settings.num_beam_groups, settings.length_penalty) != ("logits", 1, 0):
+        raise ConfigError("planning ahead adds to sums of logits: leave scoring, groups and length penalty as they are")
     groups = settings.num_beam_groups
     nodes = constraint.start(batch_size * groups)
     everyone = torch.arange(len(nodes), device=nodes.device)
@@ -195,16 +213,25 @@ def search(
     beams = _Beams(everyone, nodes, zeros, nodes[:, None][:, :0], everyone // groups)
     finished = _Finished.empty(len(nodes), settings.pool, nodes.device)
     while len(beams.query) and beams.paths.shape[1] != settings.max_length:
-        beams = _advance(beams, finished, next_token, constraint, settings)
+        beams = _advance(beams, finished, next_token, constraint, settings, guide)
     return finished.hypotheses(groups)
 
 
 def _advance(
-    beams: _Beams, finished: _Finished, next_token: NextToken, constraint: Constraint, settings: DecodingSettings
+    beams: _Beams,
+    finished: _Finished,
+    next_token: NextToken,
+    constraint: Constraint,
+    settings: DecodingSettings,
+    guide: Guide | None,
 ) -> _Beams:
     """One token more for every beam: finishers join the pool; what runs on is returned."""
     tokens, nodes, mask = constraint.children(beams.nodes)
     added, rows = _continuation_scores(next_token, beams, tokens, mask, constraint, settings)
+    if guide is not None:  # along a path what it says of a node takes the place of what it said of the parent
+        added += guide(beams.query, nodes)
+        if beams.paths.shape[1]:
+            added -= guide(beams.query, beams.nodes[:, None])
     scores = _mask_out(added.add_(beams.scores[:, None]), mask)
     norm = (beams.paths.shape[1] + 1) ** settings.length_penalty
 

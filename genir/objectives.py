@@ -4,17 +4,20 @@
 normalised token by token and never compares two documents. Prefixes are ranked because the beam prunes by them
 (RIPOR's prefix-oriented ranking, Zeng et al. 2024, arXiv:2311.09134).
 
-Shape letters: B pairs, N identifiers, U distinct prefixes, M candidates, L identifier length, D hidden size, V identifier vocabulary.
+`genir.distillation` adds teachers to it.
+
+Shape letters: B pairs, N identifiers, P prefix lengths, U distinct prefixes, M candidates, L identifier length, D hidden size,
+V identifier vocabulary.
 """
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from genir.models.code_decoder import IGNORED, CodeDecoder, pad_identifiers
+from genir.models.code_decoder import IGNORED, CodeDecoder, EncodedText, pad_identifiers
 from genir.records import DocIDTokens
 
 
@@ -31,8 +34,31 @@ class StepModel(Protocol):
 class Objective(Protocol):
     """A loss over a batch."""
 
-    def loss(self, input_ids: Tensor, attention_mask: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """The weighted mean loss of texts (B, T) whose right identifiers have the indices targets (B,)."""
+    def loss(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        rows: Tensor | None = None,
+    ) -> Tensor:
+        """The weighted mean loss of texts (B, T) whose right identifiers have the indices targets (B,).
+
+        `rows` (B,) are the numbers of the examples, for an objective that knows more of each than its target.
+        """
+        ...
+
+
+@runtime_checkable
+class StatefulObjective(Protocol):
+    """An objective with something of its own that changes from step to step, and belongs into a checkpoint."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All of it, on any device."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """What `state_dict` gave."""
         ...
 
 
@@ -43,13 +69,20 @@ class CrossEntropyObjective:
         self.model = model
         self.identifiers = pad_identifiers(identifiers, model.end_token)
 
-    def loss(self, input_ids: Tensor, attention_mask: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    def loss(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        rows: Tensor | None = None,
+    ) -> Tensor:
         """See Objective."""
         tokens = self.identifiers[targets].to(input_ids.device)
         logits = self.model.step_logits(input_ids, attention_mask, tokens).float()
         losses = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), ignore_index=IGNORED, reduction="none")
         lengths = (tokens != IGNORED).sum(1)
-        return _weighted_mean(losses.view(tokens.shape).sum(1) / lengths, weights)
+        return weighted_mean(losses.view(tokens.shape).sum(1) / lengths, weights)
 
 
 class RankingObjective:
@@ -77,30 +110,63 @@ class RankingObjective:
         # per prefix length: the distinct prefixes (U, m), and for every identifier the index of its own (N,)
         self.tables = [torch.unique(self.identifiers[:, :m], dim=0, return_inverse=True) for m in self.prefixes]
 
-    def loss(self, input_ids: Tensor, attention_mask: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    def loss(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        rows: Tensor | None = None,
+    ) -> Tensor:
         """See Objective."""
         text = self.model.encode(input_ids, attention_mask)
+        losses, whole = self.against_all(text, targets)
+        if self.hard_negatives:
+            candidates = self.candidates(whole, targets)
+            losses = losses + self.against(self.prefix_scores(self.model, text, candidates), candidates)
+        return weighted_mean(losses / len(self.tables), weights)
+
+    def against_all(self, text: EncodedText, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Part 1: losses (B,), summed over the prefix lengths; and the scores (B, N) of whole identifiers, detached."""
         by_token = (text.pooled @ self.model.codes.weight.T).float().T.contiguous()  # (V, B)
-        losses = torch.zeros_like(weights)
+        losses = torch.zeros(len(targets), device=targets.device)
         for table, own in self.tables:
             scores = _sum_of_tokens(by_token, table)
             losses = losses + F.cross_entropy(self.scale * scores, own[targets], reduction="none")
-        if self.hard_negatives:
-            whole_scores, whole = scores, own  # the last table is that of whole identifiers
-            candidates = self._candidates(whole_scores.detach()[:, whole], targets)
-            token_scores = self.model.token_scores(text, self.identifiers[candidates]).float().cumsum(-1)
-            for m, (_, own) in zip(self.prefixes, self.tables, strict=True):
-                groups = own[candidates]
-                same = groups == groups[:, :1]
-                same[:, 0] = False  # the target itself stays; others under its prefix are no negatives of that prefix
-                scores = self.scale * token_scores[:, :, m - 1].masked_fill(same, -torch.inf)
-                losses = losses + F.cross_entropy(scores, torch.zeros_like(targets), reduction="none")
-        return _weighted_mean(losses / len(self.tables), weights)
+        return losses, scores.detach()[:, own]  # the last table is that of whole identifiers
 
-    def _candidates(self, scores: Tensor, targets: Tensor) -> Tensor:
+    def candidates(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Shape (B, 1 + hard_negatives): each text's right identifier, then the best-scored wrong ones."""
         wrong = scores.scatter(1, targets[:, None], -torch.inf)
         return torch.cat([targets[:, None], wrong.topk(self.hard_negatives, dim=1).indices], dim=1)
+
+    def prefix_scores(self, model: CodeDecoder, text: EncodedText, candidates: Tensor) -> Tensor:
+        """Shape (B, M, P), scaled: what `model` gives the P prefixes of each text's candidates (B, M); -1 gets anything."""
+        sums = model.token_scores(text, self.identifiers[candidates.clamp(min=0)]).float().cumsum(-1)
+        return self.scale * sums[..., [m - 1 for m in self.prefixes]]
+
+    def against(self, scores: Tensor, candidates: Tensor) -> Tensor:
+        """Part 2: losses (B,), summed over prefix lengths, of prefix scores (B, M, P); the target stands first.
+
+        A candidate of -1 is none, nor is one that stood before. Those under the target's own prefix are no negatives of it.
+        """
+        first = torch.zeros_like(candidates[:, 0])
+        losses = torch.zeros(len(candidates), device=candidates.device)
+        idle = repeated(candidates) | (candidates < 0)
+        for place, (_, own) in enumerate(self.tables):
+            groups = own[candidates.clamp(min=0)]
+            blocked = idle | (groups == groups[:, :1])
+            blocked[:, 0] = False
+            losses = losses + F.cross_entropy(
+                scores[..., place].masked_fill(blocked, -torch.inf), first, reduction="none"
+            )
+        return losses
+
+
+def repeated(candidates: Tensor) -> Tensor:
+    """Shape (B, M), bool: whether the same number stands further left in its row."""
+    same = candidates[:, :, None] == candidates[:, None, :]
+    return same.tril(-1).any(-1)
 
 
 def _sum_of_tokens(by_token: Tensor, table: Tensor) -> Tensor:
@@ -109,5 +175,6 @@ def _sum_of_tokens(by_token: Tensor, table: Tensor) -> Tensor:
     return F.embedding_bag(table.clamp(min=0), by_token, per_sample_weights=present, mode="sum").T
 
 
-def _weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
+def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:
+    """The mean of losses (B,) under weights (B,)."""
     return (losses * weights).sum() / weights.sum()

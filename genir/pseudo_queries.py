@@ -32,6 +32,7 @@ from genir.records import Document
 from genir.words import ENGLISH_STOPWORDS, sentences, terms
 
 Kind = Literal["cloze", "sentence", "terms", "title"]
+QueryKind = Literal["cloze", "sentence", "terms", "title", "generated"]
 
 _LONGEST = {True: 32, False: 64}  # units (words; characters) of a query; longer sentences are cut to a span
 _KEY_TERMS = (3, 6)
@@ -66,7 +67,7 @@ class PseudoQuery:
 
     doc_id: str
     text: str
-    kind: Kind
+    kind: QueryKind
 
 
 def make_pseudo_queries(corpus: Sequence[Document], config: PseudoQueryConfig | None = None) -> list[PseudoQuery]:

@@ -1,35 +1,39 @@
 """Indexing and retrieval as one task: texts (passages, pseudo-queries, questions) -> the identifier of their document.
 
 Invariants: the untrained start is evaluated too and competes with every later checkpoint, so training never ends below its own
-start; the order of the examples depends on the seed and the epoch alone, so that a run that was cut and resumed ends, on the CPU,
-with the same weights, bit for bit; a checkpoint is one file, renamed into place.
+start; the order of the examples depends on the schedule, the seed and the epoch alone, so that a run that was cut and resumed ends,
+on the CPU, with the same weights, bit for bit; a checkpoint is one file, renamed into place.
+
+What a cut run loses: nothing at Ctrl-C and SIGTERM, which are answered after the step in flight; at SIGKILL, or where a second
+Ctrl-C does not wait for that step, the steps since the last checkpoint, `checkpoint_every` of them at most (1: the step in flight).
+They are done again.
 """
 
 import hashlib
 import json
 import math
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 from tqdm import tqdm
 
-from genir.devices import Precision, autocast, pick_device, seed_everything
-from genir.errors import ArtefactError, ConfigError, GenirError
-from genir.manifest import write_atomically
+from genir.checkpoint import Checkpoint, Progress, load_weights, save_weights
+from genir.devices import Precision, attention_kernel, autocast, pick_device, seed_everything
+from genir.errors import ConfigError, GenirError, unknown_name
+from genir.interruption import interrupted_between_steps
 from genir.objectives import Objective
+from genir.schedule import Schedule, plan
+from genir.token_rows import TokenRows, bucketed_batches
 
 CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
+# May change between a checkpoint and its resumption: when to stop, and how often to write.
+_FREE = ("max_minutes", "patience", "checkpoint_every")
 
 
 @dataclass(frozen=True)
@@ -46,15 +50,23 @@ class TrainingConfig:
     evaluate_every: int = 0
     patience: int = 0  # evaluations without a new best before stopping; 0 never stops early
     max_minutes: float = 0.0  # stop at the first step after so long, best checkpoint kept; 0 for no limit
+    checkpoint_every: int = 100  # steps between checkpoints, beside those at evaluations; 0 for those alone
+    frozen_layers: int = -1  # 0: the encoder's embeddings do not learn; n: nor its lowest n layers; -1: all learns
+    frozen_cache_gb: float = 2.0  # memory for what the frozen layers say of each text; 0: computed at every step
+    schedule: Schedule = "together"  # or documents first and questions then, each with a rise and fall of the rates
     precision: Precision = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
         counts = (self.epochs, self.batch_size - 1, self.evaluate_every, self.patience, self.max_minutes)
         rates = (self.learning_rate, self.fresh_learning_rate, self.weight_decay, self.max_grad_norm)
-        if min(*counts, *rates) < 0 or not 0 <= self.warmup <= 1:
+        others = (self.checkpoint_every, self.frozen_layers + 1, self.frozen_cache_gb)
+        if self.schedule not in get_args(Schedule):
+            raise unknown_name("schedule", self.schedule, get_args(Schedule))
+        if min(*counts, *rates, *others) < 0 or not 0 <= self.warmup <= 1:
             raise ConfigError(
-                f"impossible training: {self}; expected batch_size >= 1, warmup in 0..1, and nothing below 0"
+                f"impossible training: {self}; expected batch_size >= 1, warmup in 0..1, frozen_layers >= -1, and nothing else "
+                "below 0"
             )
 
 
@@ -68,20 +80,8 @@ class Example:
     weight: float = 1.0
 
 
-@dataclass
-class Progress:
-    """Where training is; saved with every checkpoint."""
-
-    step: int = 0
-    best: float = -math.inf
-    best_step: int = 0
-    since_best: int = 0
-    seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-
-
 class TrainingInterruptedError(GenirError):
-    """Training was cut by Ctrl-C; a checkpoint is there."""
+    """Training was cut by Ctrl-C or SIGTERM; a checkpoint is there."""
 
 
 def train(
@@ -97,28 +97,44 @@ def train(
     """Train `model` (a torch.nn.Module) in place and leave it with its best weights.
 
     Of the model the loop wants `tokenize(texts)`, `pad(rows) -> (input_ids, attention_mask)`, and `pretrained`: the beginnings of the
-    names of the weights that were trained before, which learn at a rate of their own.
+    names of the weights that were trained before, which learn at a rate of their own; for `frozen_layers` also `freeze` and `thaw`
+    (see CodeDecoder).
 
     `evaluate` returns the figure to be raised, on data that `examples` do not hold. With `resume`, goes on from the checkpoint in
     `folder`, if there is one and it was made with the same examples, settings and `made_of` (any fingerprint of the model and
     its objective). The last checkpoint stays, so that a model that cannot be saved is not lost: see `discard_checkpoint`.
-    Raises ConfigError where there is nothing to train on, GenirError where the loss is not finite.
+    Raises ConfigError where there is nothing to train on, or the model has no layers to freeze; GenirError where the loss is not
+    finite; TrainingInterruptedError after Ctrl-C or SIGTERM.
     """
     if not examples:
         raise ConfigError("nothing to train on: no training queries, and no pseudo-queries or passages were asked for")
+    freezes = config.frozen_layers >= 0
+    if freezes and not hasattr(model, "freeze"):
+        raise ConfigError(
+            f"frozen_layers = {config.frozen_layers}: for code_decoder only, which reads by an encoder; leave it out"
+        )
     folder.mkdir(parents=True, exist_ok=True)
     seed_everything(config.seed)
-    loop = _Loop(model, objective, examples, config, folder, made_of)
-    if resume:
-        loop.restore()
-    with _interrupt_between_steps() as interrupted:
-        finished = loop.run(evaluate, interrupted)
-    if not finished:
-        loop.checkpoint()
-        raise TrainingInterruptedError(
-            f"interrupted at step {loop.progress.step}; go on with --resume (checkpoint in {folder})"
-        )
-    loop.take_best()
+    if freezes:
+        model.freeze(config.frozen_layers)
+    try:
+        loop = _Loop(model, objective, examples, config, folder, made_of)
+        if resume:
+            loop.progress = loop.checkpoint.restore() or loop.progress
+        if freezes:
+            with autocast(loop.device, config.precision):
+                model.keep_frozen(loop.rows, 1e9 * config.frozen_cache_gb)
+        with interrupted_between_steps() as interrupted:
+            finished = loop.run(evaluate, interrupted)
+        if not finished:
+            loop.checkpoint.save(loop.progress)
+            raise TrainingInterruptedError(
+                f"interrupted at step {loop.progress.step}; go on with --resume (checkpoint in {folder})"
+            )
+    finally:
+        if freezes:
+            model.thaw()
+    load_weights(folder / BEST, model)
     return loop.progress
 
 
@@ -140,43 +156,49 @@ class _Loop:
         folder: Path,
         made_of: str,
     ) -> None:
-        self.model, self.objective, self.config, self.folder, self.made_of = model, objective, config, folder, made_of
+        self.model, self.objective, self.config, self.folder = model, objective, config, folder
         self.device = pick_device(str(next(model.parameters()).device))
-        self.rows = model.tokenize([example.text for example in examples])
+        self.rows = TokenRows.pack(model.tokenize([example.text for example in examples]))
         self.targets = torch.tensor([example.target for example in examples])
         self.weights = torch.tensor([example.weight for example in examples])
         self.steps_per_epoch = math.ceil(len(examples) / config.batch_size)
+        self.phases = plan([example.kind for example in examples], config.schedule, config.epochs, config.batch_size)
         self.steps = self.steps_per_epoch * config.epochs
         self.optimizer = _optimizer(model, config)
+        self.checkpoint = Checkpoint(folder / CHECKPOINT, model, self.optimizer, objective, self._plan(made_of))
         self.progress = Progress()
 
     def run(self, evaluate: Callable[[], float], interrupted: Callable[[], bool]) -> bool:
         """Train to the end, or to the first step after an interrupt; returns whether the end was reached."""
-        progress = self.progress
-        every = self.config.evaluate_every or self.steps_per_epoch
+        progress, every = self.progress, self.config.checkpoint_every
         self.model.train()
-        if progress.step == 0 and not progress.history:
-            self._evaluate(evaluate, 0.0)
+        if self._evaluation_is_due():  # the start; or a restored run whose time had run out between evaluations
+            self._evaluate(evaluate)
         begun = time.monotonic() - progress.seconds
-        losses: list[float] = []
         with tqdm(total=self.steps, initial=progress.step, desc="train", unit="step") as bar:
             for rows in self._batches():
                 if self._is_over():  # true, too, of a restored run that had ended before its model was saved
                     break
                 if interrupted():
                     return False
-                losses.append(self._step(rows))
+                progress.losses.append(self._step(rows))
                 progress.step += 1
                 progress.seconds = time.monotonic() - begun
                 bar.update()
-                if progress.step % every == 0 or progress.step == self.steps or self._is_late():
-                    self._evaluate(evaluate, sum(losses) / len(losses))
-                    bar.set_postfix(
-                        loss=f"{losses[-1]:.3f}", dev=f"{progress.history[-1]['dev']:.4f}", best=f"{progress.best:.4f}"
-                    )
-                    losses.clear()
-                    self.checkpoint()
+                if self._evaluation_is_due():
+                    shown = f"{progress.losses[-1]:.3f}"
+                    self._evaluate(evaluate)
+                    bar.set_postfix(loss=shown, dev=f"{progress.history[-1]['dev']:.4f}", best=f"{progress.best:.4f}")
+                    self.checkpoint.save(progress)
+                elif every and progress.step % every == 0:
+                    self.checkpoint.save(progress)
         return True
+
+    def _evaluation_is_due(self) -> bool:
+        step, history = self.progress.step, self.progress.history
+        every = self.config.evaluate_every or self.steps_per_epoch
+        reached = step % every == 0 or step == self.steps or self._is_late()
+        return reached and not (history and history[-1]["step"] == step)
 
     def _is_late(self) -> bool:
         return 0 < 60 * self.config.max_minutes < self.progress.seconds
@@ -185,122 +207,62 @@ class _Loop:
         return self._is_late() or 0 < self.config.patience <= self.progress.since_best
 
     def _batches(self) -> Iterator[list[int]]:
-        """Batches of example indices, bucketed by length, from the current step to the last."""
-        size, done = self.config.batch_size, self.progress.step
-        for epoch in range(done // self.steps_per_epoch, self.config.epochs):
-            generator = torch.Generator().manual_seed(self.config.seed * 100_003 + epoch)
-            order = torch.randperm(len(self.rows), generator=generator).tolist()
-            batches: list[list[int]] = []
-            pool = 32 * size  # sorted by length within a pool only, so that batches stay mixed
-            for start in range(0, len(order), pool):
-                near = sorted(order[start : start + pool], key=lambda i: len(self.rows[i]))
-                batches += [near[i : i + size] for i in range(0, len(near), size)]
-            shuffled = torch.randperm(len(batches), generator=generator).tolist()
-            skip = done - epoch * self.steps_per_epoch if epoch == done // self.steps_per_epoch else 0
-            yield from (batches[i] for i in shuffled[skip:])
+        """Batches of example indices from the current step to the last."""
+        config, done = self.config, self.progress.step
+        for phase in self.phases:
+            rows = np.array(phase.rows)
+            seed = config.seed + 50_021 * phase.number
+            for epoch, first in enumerate(range(phase.first, phase.end, phase.epoch_steps)):
+                if first + phase.epoch_steps > done:
+                    batches = bucketed_batches(self.rows.lengths[rows], config.batch_size, seed, epoch)
+                    for batch in batches[max(0, done - first) : phase.end - first]:
+                        yield rows[batch].tolist()
 
     def _step(self, rows: list[int]) -> float:
         """One optimiser step on the examples `rows`; returns the loss."""
         config, index = self.config, torch.tensor(rows)
-        # Dropout's random numbers depend on the step alone, so that a resumed run draws the same ones.
+        # Random numbers (dropout, drawn negatives) depend on the step alone, so that a resumed run draws the same ones.
         torch.manual_seed(config.seed * 1_000_003 + self.progress.step)
-        factor = learning_rate_factor(self.progress.step, self.steps, config.warmup)
+        phase = next(phase for phase in self.phases if self.progress.step < phase.end)
+        factor = learning_rate_factor(self.progress.step - phase.first, phase.steps, config.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * factor
         input_ids, mask = self.model.pad([self.rows[i] for i in rows])
-        with autocast(self.device, config.precision):
-            loss = self.objective.loss(
-                input_ids, mask, self.targets[index].to(self.device), self.weights[index].to(self.device)
-            )
+        targets, weights = self.targets[index].to(self.device), self.weights[index].to(self.device)
+        kernel = attention_kernel(self.device, config.precision, input_ids.shape[1])
+        with autocast(self.device, config.precision), kernel:
+            loss = self.objective.loss(input_ids, mask, targets, weights, index.to(self.device))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
         value = float(loss.detach())
         if not math.isfinite(value):
             raise GenirError(
                 f"the loss is {value} at step {self.progress.step}; lower the learning rate, or use float32"
             )
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), config.max_grad_norm)
         self.optimizer.step()
         return value
 
-    def _evaluate(self, evaluate: Callable[[], float], loss: float) -> None:
+    def _evaluate(self, evaluate: Callable[[], float]) -> None:
         progress = self.progress
-        value = evaluate()
+        value, losses = evaluate(), progress.losses
+        loss = sum(losses) / len(losses) if losses else 0.0
+        progress.losses = []
         progress.history.append(
             {"step": progress.step, "seconds": round(progress.seconds, 1), "loss": round(loss, 4), "dev": value}
         )
         progress.since_best += 1
         if value > progress.best:
             progress.best, progress.best_step, progress.since_best = value, progress.step, 0
-            weights = {name: tensor.contiguous() for name, tensor in self.model.state_dict().items()}
-            write_atomically(self.folder / BEST, lambda temporary: save_file(_unshared(weights), temporary))
+            save_weights(self.folder / BEST, self.model.state_dict())
 
-    def take_best(self) -> None:
-        """Load the best weights into the model."""
-        with safe_open(self.folder / BEST, framework="pt") as stored:
-            self.model.load_state_dict({name: stored.get_tensor(name) for name in stored.keys()}, strict=False)  # noqa: SIM118
-
-    def checkpoint(self) -> None:
-        """Write weights, optimiser state and progress as one file."""
-        tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
-        metadata = {"progress": json.dumps(asdict(self.progress)), "plan": self._plan()}
-        contiguous = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        path = self.folder / CHECKPOINT
-        write_atomically(path, lambda temporary: save_file(_unshared(contiguous), temporary, metadata))
-
-    def restore(self) -> None:
-        """Go on from the checkpoint, if there is one. Raises ArtefactError where it is broken or of another plan."""
-        path = self.folder / CHECKPOINT
-        if not path.is_file():
-            return
-        try:
-            with safe_open(path, framework="pt") as stored:
-                metadata = stored.metadata() or {}
-                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise ArtefactError(f"{path}: broken checkpoint ({error}); delete it and train again") from None
-        if metadata.get("plan") != self._plan():
-            raise ArtefactError(
-                f"{path}: made with other examples or settings; go on with those, or delete it and train again"
-            )
-        weights = {name[6:]: value for name, value in tensors.items() if name.startswith("model.")}
-        if weights.keys() != _unshared(self.model.state_dict()).keys():
-            raise ArtefactError(f"{path}: holds the weights of another model; delete it and train again")
-        self.model.load_state_dict(weights, strict=False)
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in tensors.items():
-            if name.startswith("optimizer."):
-                _, index, key = name.split(".")
-                state.setdefault(int(index), {})[key] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
-        self.progress = Progress(**json.loads(metadata["progress"]))
-
-    def _plan(self) -> str:
-        """What must not change between a checkpoint and its resumption; the time limit may."""
-        config = {name: value for name, value in asdict(self.config).items() if name not in ("max_minutes", "patience")}
-        examples = hashlib.sha256(json.dumps([self.rows, self.targets.tolist(), self.weights.tolist()]).encode())
-        return json.dumps([config, examples.hexdigest(), self.made_of])
-
-
-@contextmanager
-def _interrupt_between_steps() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C into a flag that is read between two steps, where weights and optimiser agree; a second one raises."""
-    pressed: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        pressed.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield lambda: bool(pressed)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    def _plan(self, made_of: str) -> str:
+        """What must not change between a checkpoint and its resumption."""
+        config = {name: value for name, value in asdict(self.config).items() if name not in _FREE}
+        phases = [phase.rows for phase in self.phases[1:]]
+        labels = json.dumps([self.targets.tolist(), self.weights.tolist(), phases])
+        examples = hashlib.sha256(f"{self.rows.sha256()} {labels}".encode()).hexdigest()
+        return json.dumps([config, examples, made_of])
 
 
 def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
@@ -329,14 +291,3 @@ def _optimizer(model: Any, config: TrainingConfig) -> torch.optim.Optimizer:
         lr=config.learning_rate,
         fused=True,
     )
-
-
-def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """One name for each storage: safetensors refuses tied weights, and `strict=False` finds the other name again."""
-    seen: set[int] = set()
-    kept = {}
-    for name, tensor in tensors.items():
-        if tensor.data_ptr() not in seen or tensor.numel() == 0:
-            kept[name] = tensor
-            seen.add(tensor.data_ptr())
-    return kept

@@ -44,7 +44,8 @@ class GenerativeSettings:
     A score is the sum over an identifier's tokens, divided by length ** length_penalty (the end token counts as one).
     `scoring` says what a token scores: as the model was trained ("model"), its log-probability in the whole vocabulary or
     among the allowed tokens (Hugging Face's renormalize_logits), or its logit. `threshold` stops a query as soon as its
-    best so many identifiers are certain (0: by Hugging Face's rule). Groups: see `genir.beam_search`.
+    best so many identifiers are certain (0: by Hugging Face's rule). Groups: see `genir.beam_search`. `terms` False leaves
+    the terms of a model that has any out of its search (see `retrievers.planning`).
     """
 
     num_beams: int = 50
@@ -55,6 +56,7 @@ class GenerativeSettings:
     num_beam_groups: int = 1
     diversity_penalty: float = 0.0
     threshold: int = 0
+    terms: bool = True
 
     def __post_init__(self) -> None:
         if self.num_beams < 1 or self.batch_size < 1:

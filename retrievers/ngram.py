@@ -12,6 +12,7 @@ beginning of a larger one. Known gap: a document that holds none of the n-grams 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -19,8 +20,8 @@ from genir.beam_search import DecodingSettings, Hypothesis, search
 from genir.constraints.fm_index import FMIndex
 from genir.errors import ConfigError, DataError
 from genir.protocols import IdentifierModel
-from genir.records import Query, Run, ScoredDoc
-from retrievers.ngram_scoring import intersective_scores, unconditional, weight
+from genir.records import DocIDTokens, Query, Run, ScoredDoc
+from retrievers.ngram_scoring import Floats, intersective_scores, unconditional, weight
 from retrievers.ranking import check_k
 
 
@@ -87,29 +88,25 @@ class NgramRetriever:
         Raises DataError where the index holds a token that the model does not have.
         """
         check_k(k)
-        device: torch.device | str = getattr(self.model, "device", "cpu")
-        index = self.index.to(device)
         rankings: dict[str, tuple[ScoredDoc, ...]] = {query.query_id: () for query in queries}
         # Equal lengths together, so that a batch holds little padding; the longest first, so that memory fails early.
         asked = sorted((query for query in queries if query.text.strip()), key=lambda query: -len(query.text))
         with tqdm(total=len(asked), desc=self.name, unit="query", delay=2, leave=False) as bar:
             for start in range(0, len(asked), self.settings.batch_size):
                 batch = asked[start : start + self.settings.batch_size]
-                next_token = self.model.begin([query.text for query in batch])
-                written = search(next_token, index, len(batch), self.decoding)
-                for query, ngrams in zip(batch, written, strict=True):
+                for query, ngrams in zip(batch, self.write([query.text for query in batch]), strict=True):
                     rankings[query.query_id] = Run.rank(self.score(ngrams), k)
                 bar.update(len(batch))
         return Run(self.name, rankings)
 
+    def write(self, texts: Sequence[str]) -> list[list[Hypothesis]]:
+        """The n-grams that the model writes for each text, the likeliest first."""
+        device: torch.device | str = getattr(self.model, "device", "cpu")
+        return search(self.model.begin(texts), self.index.to(device), len(texts), self.decoding)
+
     def score(self, found: Sequence[Hypothesis]) -> dict[str, float]:
         """{doc_id: W(d, q)} of the documents that hold one of the n-grams found for a query."""
-        nodes = torch.tensor([hypothesis.leaf for hypothesis in found], dtype=torch.int64)
-        counts = self.index.counts(nodes)
-        log_conditional = torch.tensor([hypothesis.score for hypothesis in found], dtype=torch.float64)
-        w = weight(log_conditional.numpy(), unconditional(counts.numpy(), self.index.num_tokens))
-        if self.settings.max_occurrences:
-            w[counts.numpy() > self.settings.max_occurrences] = 0.0
+        nodes, w = self._weights(found)
         kept = w.nonzero()[0]
         places, documents, ends = (tensor.numpy() for tensor in self.index.occurrences(nodes[kept]))
         numbers, scores = intersective_scores(
@@ -120,3 +117,22 @@ class NgramRetriever:
             self.settings.beta,
         )
         return {self.doc_ids[number]: score for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)}
+
+    def evidence(self, found: Sequence[Hypothesis]) -> dict[str, list[DocIDTokens]]:
+        """{doc_id: the n-grams of weight above 0 that it holds, the weightiest first}: what a ranking rests on."""
+        nodes, w = self._weights(found)
+        best = np.argsort(-w, kind="stable")[: np.count_nonzero(w)]
+        held: dict[str, list[DocIDTokens]] = {}
+        for place, number in zip(*(tensor.tolist() for tensor in self.index.documents(nodes[best])), strict=True):
+            held.setdefault(self.doc_ids[number], []).append(found[best[place]].tokens)
+        return held
+
+    def _weights(self, found: Sequence[Hypothesis]) -> tuple[torch.Tensor, Floats]:
+        """Nodes (M,) and weights w(n, q) (M,) of n-grams; 0 for those that are too frequent to be scored."""
+        nodes = torch.tensor([hypothesis.leaf for hypothesis in found], dtype=torch.int64)
+        counts = self.index.counts(nodes).numpy()
+        log_conditional = np.array([hypothesis.score for hypothesis in found])
+        w = weight(log_conditional, unconditional(counts, self.index.num_tokens))
+        if self.settings.max_occurrences:
+            w[counts > self.settings.max_occurrences] = 0.0
+        return nodes, w

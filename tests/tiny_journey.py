@@ -125,10 +125,11 @@ class Journey:
         """`genir docids build`; small codebooks unless told otherwise."""
         chosen = {
             "residual": ("levels=2", "codes=2"),
+            "product": ("levels=2", "codes=2"),
             "random": ("levels=2", "codes=2"),
             "hierarchical": ("branching=2",),
         }
-        chosen["title"] = (f"tokenizer={self.encoder}",)
+        chosen["title"] = chosen["url"] = chosen["ngram"] = (f"tokenizer={self.encoder}",)
         pairs = [part for pair in settings or chosen.get(scheme, ()) for part in ("--set", pair)]
         where = ("--data", self.data, "--out", out or self.docids, "--encoder", self.encoder)
         return genir("docids", "build", *where, "--scheme", scheme, *pairs)

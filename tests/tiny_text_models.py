@@ -13,8 +13,11 @@ import torch
 from genir.embedding import TextEncoder
 
 
-def save_byte_tokenizer(folder: Path) -> int:
-    """Write a tokenizer of 4 special tokens and one for each byte into `folder`, and return its size."""
+def save_byte_tokenizer(folder: Path, **special: str) -> int:
+    """Write a tokenizer of 4 special tokens and one for each byte into `folder`, and return its size.
+
+    Padding and unknown tokens have their role; `special` gives others one, e.g. sep_token="[SEP]".
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
@@ -22,7 +25,8 @@ def save_byte_tokenizer(folder: Path) -> int:
     tokenizer = Tokenizer(models.BPE(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(folder)
+    roles = {"pad_token": "[PAD]", "unk_token": "[UNK]", **special}
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, **roles).save_pretrained(folder)
     return len(pieces)
 
 
@@ -41,6 +45,18 @@ def save_tiny_bert(folder: Path, width: int = 32) -> Path:
         max_position_embeddings=128,
     )
     BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def save_tiny_t5(folder: Path) -> Path:
+    """Write a random T5 over bytes into `folder`, with its tokenizer."""
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    size = save_byte_tokenizer(folder)
+    torch.manual_seed(0)
+    shape = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    tokens = {"vocab_size": size, "pad_token_id": 0, "eos_token_id": 3, "decoder_start_token_id": 0}
+    T5ForConditionalGeneration(T5Config(**shape, **tokens)).save_pretrained(folder)
     return folder
 
 

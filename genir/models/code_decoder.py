@@ -31,6 +31,7 @@ from genir.embedding import DEFAULT_ENCODER, load_encoder, mean_pool
 from genir.errors import ArtefactError, ConfigError
 from genir.manifest import write_atomically, write_json
 from genir.models.beam_tree import BeamTree, TreeLayer
+from genir.models.frozen_layers import FrozenLayers
 from genir.models.projection import project
 from genir.models.search_twin import SearchTwin
 from genir.protocols import NextToken, Scoring
@@ -125,15 +126,17 @@ class _Layer(nn.Module):
 
 @dataclass
 class EncodedText:
-    """What the encoder says of B texts: pooled (B, D) unit rows, and per layer the cross-attention's keys and values."""
+    """What the encoder says of B texts: its states, pooled unit rows, and per layer the cross-attention's keys and values."""
 
-    pooled: Tensor
+    hidden: Tensor  # (B, T, D)
+    pooled: Tensor  # (B, D)
     memory: list[Tensor]  # per layer (2, B, heads, T, D / heads)
     memory_mask: Tensor  # (B, 1, 1, T) bool
 
     def take(self, rows: Tensor) -> "EncodedText":
         """The same for texts `rows` (N,)."""
-        return EncodedText(self.pooled[rows], [kv[:, rows] for kv in self.memory], self.memory_mask[rows])
+        memory = [kv[:, rows] for kv in self.memory]
+        return EncodedText(self.hidden[rows], self.pooled[rows], memory, self.memory_mask[rows])
 
 
 class CodeDecoder(nn.Module):
@@ -150,6 +153,7 @@ class CodeDecoder(nn.Module):
         self.scoring: Scoring = "logits"
         self.precision: Precision = "float32"
         self._twin = SearchTwin()
+        self._frozen: FrozenLayers | None = None
         self.tokenizer, self.encoder = load_encoder(config.encoder, attn_implementation="sdpa")
         for module in self.encoder.modules():
             if isinstance(module, nn.Dropout):  # costs two thirds of the training speed on a CPU, and buys nothing here
@@ -177,6 +181,21 @@ class CodeDecoder(nn.Module):
         if mode:
             self._twin.drop()
         return super().train(mode)
+
+    def freeze(self, layers: int) -> None:
+        """The encoder's embeddings and its lowest `layers` layers learn no more. Raises ConfigError where it has no such layers."""
+        self._frozen = FrozenLayers(self.encoder, layers).freeze()
+
+    def keep_frozen(self, rows: Sequence[Sequence[int]], max_bytes: float) -> None:
+        """Compute once what the frozen layers say of these token rows, as many as `max_bytes` hold; `thaw` forgets it."""
+        assert self._frozen is not None
+        self._frozen.keep(rows, self.pad, max_bytes)
+
+    def thaw(self) -> None:
+        """Everything learns again."""
+        if self._frozen is not None:
+            self._frozen.thaw()
+            self._frozen = None
 
     @property
     def device(self) -> torch.device:
@@ -222,10 +241,38 @@ class CodeDecoder(nn.Module):
         return input_ids.to(self.device), mask.to(self.device)
 
     def encode(self, input_ids: Tensor, attention_mask: Tensor, encoder: Any = None) -> EncodedText:
-        """Run the encoder (or `encoder`, its twin) once over (B, T)."""
-        hidden = (encoder or self.encoder)(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        """Run the encoder (or `encoder`, its twin) once over (B, T); in training, its frozen layers only for unknown texts."""
+        reader = encoder or (self._frozen if self.training else None) or self.encoder
+        hidden = reader(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         memory = [layer.cross_attention.keys_values(hidden) for layer in self.layers]  # type: ignore[union-attr, operator]
-        return EncodedText(mean_pool(hidden, attention_mask), memory, attention_mask[:, None, None, :].bool())
+        return EncodedText(hidden, mean_pool(hidden, attention_mask), memory, attention_mask[:, None, None, :].bool())
+
+    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """The characters (start, end) under each token of each text; (0, 0) under special tokens.
+
+        Raises ConfigError for a tokenizer that does not know them.
+        """
+        if not self.tokenizer.is_fast:
+            raise ConfigError(
+                f"the tokenizer of {self.config.encoder!r} does not say where its tokens stand; use an encoder with a fast one"
+            )
+        limit = self.config.max_text_tokens
+        read = self.tokenizer(
+            list(texts), truncation=True, max_length=limit, return_offsets_mapping=True, verbose=False
+        )
+        return [[(int(start), int(end)) for start, end in row] for row in read["offset_mapping"]]
+
+    @torch.inference_mode()
+    def read(self, texts: Sequence[str]) -> EncodedText:
+        """What the encoder says of B texts, by the weights as they are."""
+        with autocast(self.device, self.precision):
+            return self.encode(*self.pad(self.tokenize(texts)))
+
+    def identifier_vectors(self, identifiers: Sequence[DocIDTokens]) -> Tensor:
+        """Shape (M, D): sums of token embeddings; times a pooled text, its scores without the decoder's correction."""
+        padded = pad_identifiers(identifiers, self.end_token).to(self.device)
+        present = (padded != IGNORED).to(self.codes.weight.dtype)
+        return F.embedding_bag(padded.clamp(min=0), self.codes.weight, per_sample_weights=present, mode="sum")
 
     # --- writing ---------------------------------------------------------------------------------------------------------
 
@@ -268,6 +315,12 @@ class CodeDecoder(nn.Module):
         encoder = self._twin.of(self.encoder, runs_in_bfloat16(self.device, self.precision))
         with autocast(self.device, self.precision):
             return _Search(self, encoder, *self.pad(self.tokenize(texts)))
+
+    def begin_with_states(self, texts: Sequence[str]) -> tuple[NextToken, Tensor]:
+        """`begin`, and the encoder's states (B, T, D), float32."""
+        search = self.begin(texts)
+        assert isinstance(search, _Search)
+        return search, search.text.hidden.float()
 
     @torch.inference_mode()
     def score(self, texts: Sequence[str], identifiers: Sequence[DocIDTokens]) -> Tensor:

@@ -9,12 +9,15 @@ import pytest
 
 from docids.atomic import AtomicScheme
 from docids.hierarchical import HierarchicalScheme
+from docids.key_terms import KeyTermScheme
 from docids.numeric import NumericScheme
+from docids.product import ProductScheme
 from docids.quality import diagnose
 from docids.random_control import RandomScheme
 from docids.residual import ResidualScheme
 from docids.table import DocIDTable
 from docids.title import TitleScheme
+from docids.url import UrlScheme
 from genir.errors import DataError
 from genir.protocols import DocIDMap, DocIDScheme
 from genir.records import Document
@@ -33,12 +36,21 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(
-    params=["atomic", "numeric", "hierarchical", "residual", "residual, greedy", "title", "title, collide", "random"]
+    params=[
+        *("atomic", "numeric", "hierarchical", "residual", "residual, greedy", "product", "product, opq", "random"),
+        *(
+            "title",
+            "title, collide",
+            "url",
+            "url, in reading order",
+            "url, collide",
+            "key-terms",
+            "key-terms, by importance",
+        ),
+    ]
 )
 def make(request: pytest.FixtureRequest, tokenizer: str) -> Make:
-    """A maker of fresh schemes; the residual and random ones have 32 codes, more than most corpora here have
-    documents.
-    """
+    """A maker of fresh schemes; those with codes have 32 a level, more than most corpora here have documents."""
     schemes: dict[str, Make] = {
         "atomic": AtomicScheme,
         "numeric": NumericScheme,
@@ -47,30 +59,41 @@ def make(request: pytest.FixtureRequest, tokenizer: str) -> Make:
         "residual, greedy": lambda: ResidualScheme(
             levels=3, codes=32, distinct=False, refit_sweeps=0, encoder=WordEncoder()
         ),
+        "product": lambda: ProductScheme(levels=3, codes=32, encoder=WordEncoder()),
+        "product, opq": lambda: ProductScheme(
+            levels=3, codes=32, rotation="opq", distinct=False, encoder=WordEncoder()
+        ),
         "title": lambda: TitleScheme(tokenizer),
         "title, collide": lambda: TitleScheme(tokenizer, duplicates="collide"),
+        "url": lambda: UrlScheme(tokenizer),
+        "url, in reading order": lambda: UrlScheme(tokenizer, duplicates="number", reverse=False),
+        "url, collide": lambda: UrlScheme(tokenizer, duplicates="collide"),
+        "key-terms": lambda: KeyTermScheme(terms=4),
+        "key-terms, by importance": lambda: KeyTermScheme(terms=4, order="importance", min_documents=1),
         "random": lambda: RandomScheme(levels=3, codes=32),
     }
     return schemes[request.param]
 
 
 def corpus_of(size: int) -> list[Document]:
-    """Documents of which every fifth has no title and every tenth is in Chinese."""
+    """Documents of which every fifth has no title and every tenth is in Chinese; three share a page."""
     rng = np.random.default_rng(size)
     documents = []
     for i in range(size):
         text = " ".join(rng.choice(WORDS, 6)) if i % 10 != 9 else f"第{i}条河流的名字"
-        documents.append(Document(f"d{i}", text, "" if i % 5 == 4 else f"{rng.choice(WORDS)} {i % 7}"))
+        title = "" if i % 5 == 4 else f"{rng.choice(WORDS)} {i % 7}"
+        documents.append(Document(f"d{i}", text, title, f"https://example.org/page/{i // 3}"))
     return documents
 
 
+PAGE = "https://example.org/a/page"
 CORPORA = {
-    "one document": [Document("only", "The single document.", "Single")],
+    "one document": [Document("only", "The single document.", "Single", PAGE)],
     "twenty documents for 32 clusters": corpus_of(20),
     "two hundred documents": corpus_of(200),
-    "no titles": [Document(f"d{i}", f"text number {i} about a {WORDS[i % 10]}") for i in range(12)],
-    "identical documents": [Document(f"d{i}", "the very same text", "Same") for i in range(70)],
-    "empty texts": [Document("a", ""), Document("b", ""), Document("c", "", "Title")],
+    "no titles": [Document(f"d{i}", f"text number {i} about a {WORDS[i % 10]}", "", PAGE) for i in range(12)],
+    "identical documents": [Document(f"d{i}", "the very same text", "Same", PAGE) for i in range(70)],
+    "empty texts": [Document("a", "", "", PAGE), Document("b", "", "", PAGE), Document("c", "", "Title", PAGE)],
 }
 
 
@@ -81,7 +104,7 @@ def corpus(request: pytest.FixtureRequest) -> list[Document]:
 
 def assert_same(table: DocIDTable, other: DocIDTable) -> None:
     assert list(table.tokens.items()) == list(other.tokens.items())
-    for name in ("scheme", "vocab_size", "tokenizer", "settings", "codes_per_level", "facts"):
+    for name in ("scheme", "vocab_size", "tokenizer", "settings", "codes_per_level", "facts", "vocabulary"):
         assert getattr(table, name) == getattr(other, name), name
     assert (table.codebooks is None) == (other.codebooks is None)
     if table.codebooks is not None and other.codebooks is not None:
@@ -122,6 +145,12 @@ def test_levels_have_token_ranges_of_their_own_where_the_table_says_so(make: Mak
         for tokens in table.tokens.values():
             assert [token // table.codes_per_level for token in tokens] == list(range(len(tokens)))
         assert table.vocab_size % table.codes_per_level == 0
+
+
+def test_a_vocabulary_says_what_every_token_stands_for(make: Make, corpus: list[Document]) -> None:
+    table = make().assign(corpus)
+    if table.vocabulary is not None:
+        assert len(table.vocabulary) == len(set(table.vocabulary)) == table.vocab_size
 
 
 def test_save_and_load_are_symmetric(make: Make, corpus: list[Document], tmp_path: Path) -> None:

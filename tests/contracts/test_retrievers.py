@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from docids.table import DocIDTable
+from genir.constraints.fm_index import FMIndex
 from genir.errors import ConfigError, DataError, GenirError
 from genir.protocols import Retriever
 from genir.records import Document, Query, Run, ScoredDoc
@@ -15,9 +16,11 @@ from retrievers.bm25 import BM25Retriever
 from retrievers.dense import DenseRetriever
 from retrievers.fusion import HybridRetriever
 from retrievers.generative import GenerativeRetriever, GenerativeSettings
+from retrievers.ngram import NgramRetriever
 from retrievers.tfidf import TfidfRetriever
 from tests.hash_identifier_model import HashIdentifierModel
 from tests.tiny_text_models import WordEncoder
+from tests.word_identifier_model import WordIdentifierModel
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(were cut|raise num_beams)")
 
@@ -31,6 +34,13 @@ def generative(corpus: Sequence[Document], **settings: Any) -> GenerativeRetriev
     )
 
 
+def ngram(corpus: Sequence[Document]) -> NgramRetriever:
+    """A model that likes the words of the query, over the words of the corpus."""
+    model = WordIdentifierModel(sorted({word for document in corpus for word in document.text.split()}))
+    index = FMIndex.build([model.tokens(document.text) for document in corpus])
+    return NgramRetriever(model, index, [document.doc_id for document in corpus])
+
+
 MAKE: dict[str, Callable[[Sequence[Document]], Retriever]] = {
     "bm25": lambda corpus: BM25Retriever().build(corpus),
     "rank-bm25": lambda corpus: BM25Retriever(backend="rank-bm25").build(corpus),
@@ -41,6 +51,7 @@ MAKE: dict[str, Callable[[Sequence[Document]], Retriever]] = {
     "hybrid-rrf": lambda corpus: HybridRetriever(MAKE["bm25"](corpus), MAKE["dense"](corpus), method="reciprocal-rank"),
     "generative": generative,
     "generative-exhaustive": lambda corpus: generative(corpus, exhaustive=True),
+    "ngram": ngram,
 }
 BUILDABLE = [BM25Retriever(), BM25Retriever(backend="rank-bm25"), TfidfRetriever(), DenseRetriever(WordEncoder())]
 ids = [retriever.name for retriever in BUILDABLE]

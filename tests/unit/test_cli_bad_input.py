@@ -269,6 +269,20 @@ def test_an_out_that_is_taken(finished: Journey, other: Path, tmp_path: Path) ->
     assert everything_in(tmp_path) == before | {"run.trec"}
 
 
+def test_documents_without_urls(finished: Journey, tmp_path: Path) -> None:
+    fault = finished.build("url", out=tmp_path / "new").fault
+    assert fault == (
+        "3 of 3 documents have no URL, the first 'd0': url identifiers need one for every document; add \"url\" to their lines of "
+        "corpus.jsonl, or give them titles and use --scheme title"
+    )
+    assert not (tmp_path / "new").exists()
+
+
+def test_identifiers_inspected_with_another_corpus(finished: Journey, other: Path) -> None:
+    fault = genir("docids", "inspect", finished.docids, "--data", other, "--encoder", finished.encoder).fault
+    assert fault.startswith(f"{finished.docids}: made for another corpus (sha256 ")
+
+
 def test_embeddings_that_are_not_finite(finished: Journey, tmp_path: Path) -> None:
     from transformers import AutoModel, AutoTokenizer
 

@@ -34,12 +34,14 @@ def test_unknown_names_come_with_a_suggestion(finished: Journey, tmp_path: Path)
     data = ("--data", finished.data)
     new = ("--out", tmp_path / "new")
     fault = genir("docids", "build", *data, *new, "--scheme", "residal").fault
-    assert (
-        fault
-        == "unknown scheme 'residal': did you mean 'residual'? known: atomic, hierarchical, numeric, random, residual, title"
+    assert fault == (
+        "unknown scheme 'residal': did you mean 'residual'? known: atomic, hierarchical, key-terms, ngram, numeric, product, "
+        "random, residual, title, url"
     )
     fault = genir("search", "a question", *data, "--retriever", "bm52").fault
-    assert fault == "unknown retriever 'bm52': did you mean 'bm25'? known: bm25, dense, generative, hybrid, tfidf"
+    assert (
+        fault == "unknown retriever 'bm52': did you mean 'bm25'? known: bm25, dense, generative, hybrid, ngram, tfidf"
+    )
     assert genir("answer", "a question", *data, "--retriever", "bm52").fault == fault
     fault = genir("docids", "build", *data, *new, "--set", "level=3").fault
     assert fault.startswith("scheme residual: unknown key 'level': did you mean 'levels'? known: codes, ")

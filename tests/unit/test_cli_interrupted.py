@@ -124,7 +124,7 @@ def test_a_disk_that_is_full_when_the_model_is_saved_loses_no_training(
 
 
 def test_a_disk_that_is_full_at_a_checkpoint(journey: Journey, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genir.training.save_file", fail(FULL))
+    monkeypatch.setattr("genir.checkpoint.save_file", fail(FULL))
     assert journey.train().fault == "the disk is full (somewhere); nothing half-written was kept"
     assert not list(journey.model.iterdir())
 

@@ -12,11 +12,13 @@ from tests.tiny_journey import TRAINING, Journey, genir
 
 WAYS = [
     ("residual", "code_decoder", "ranking"),
+    ("product", "code_decoder", "ranking"),
     ("hierarchical", "code_decoder", "cross_entropy"),
     ("numeric", "code_decoder", "ranking"),
     ("title", "code_decoder", "ranking"),
     ("atomic", "seq2seq", "cross_entropy"),
     ("title", "seq2seq", "cross_entropy"),
+    ("key-terms", "seq2seq", "cross_entropy"),
     ("random", "seq2seq", "cross_entropy"),
 ]
 

@@ -40,8 +40,14 @@ def make(encoder: Path, layers: int = 1, end_token: int | None = None, disturb: 
     return model
 
 
-def test_untrained_it_ranks_like_the_quantised_dense_index(encoder: Path, identifiers: list[tuple[int, ...]]) -> None:
+@pytest.mark.parametrize("kind", ["residual", "product"])
+def test_untrained_it_ranks_like_the_quantised_dense_index(
+    encoder: Path, identifiers: list[tuple[int, ...]], kind: str
+) -> None:
     codebooks = np.random.default_rng(1).normal(size=(LEVELS, CODES, HIDDEN)).astype(np.float32)
+    if kind == "product":  # each level has its own part of the dimensions, and zeros elsewhere
+        part = np.arange(HIDDEN) * LEVELS // HIDDEN
+        codebooks *= (part == np.arange(LEVELS)[:, None])[:, None]
     model = make(encoder, disturb=False)
     model.start_from_codebooks(codebooks)
     documents = np.stack([sum(codebooks[t // CODES, t % CODES] for t in tokens) for tokens in identifiers])

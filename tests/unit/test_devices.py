@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from genir.devices import autocast, bfloat16_pays, pick_device, seed_everything
+from genir.devices import Precision, attention_kernel, autocast, bfloat16_pays, pick_device, seed_everything
 from genir.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -59,3 +59,15 @@ def test_a_seed_covers_python_numpy_and_torch() -> None:
     assert draw() != first
     seed_everything(2**32 + 5)
     assert draw() == first
+
+
+@pytest.mark.parametrize(
+    ("precision", "tokens", "fused"), [("bfloat16", 128, False), ("bfloat16", 129, True), ("float32", 8, True)]
+)
+def test_short_texts_in_bfloat16_take_the_plain_attention_kernel(
+    precision: Precision, tokens: int, fused: bool
+) -> None:
+    x = torch.ones(1, 1, 4, 8, requires_grad=True)
+    with attention_kernel(CPU, precision, tokens):
+        out = torch.nn.functional.scaled_dot_product_attention(x, x, x)
+    assert ("FlashAttention" in str(out.grad_fn)) == fused

@@ -76,6 +76,28 @@ def test_saving_over_a_table_with_codebooks_leaves_none_behind(tmp_path: Path) -
     assert sorted(path.name for path in tmp_path.iterdir()) == ["docids.jsonl", "scheme.json"]
 
 
+def test_a_vocabulary_is_kept_and_a_folder_from_before_there_were_any_is_read(tmp_path: Path) -> None:
+    DocIDTable("hand", {"a": (0,)}, vocab_size=2, vocabulary=("月", "lake")).save(tmp_path)
+    assert DocIDTable.load(tmp_path).vocabulary == ("月", "lake")
+    small().save(tmp_path)
+    assert not (tmp_path / "vocabulary.json").exists()
+    about = json.loads((tmp_path / "scheme.json").read_text())
+    del about["vocabulary"]
+    (tmp_path / "scheme.json").write_text(json.dumps(about))
+    assert DocIDTable.load(tmp_path).vocabulary is None
+
+
+@pytest.mark.parametrize("content", ['["a"]', '["a", 1]', '{"a": 0, "b": 1}'])
+def test_a_broken_vocabulary_is_named(tmp_path: Path, content: str) -> None:
+    DocIDTable("hand", {"a": (0,)}, vocab_size=2, vocabulary=("moon", "lake")).save(tmp_path)
+    (tmp_path / "vocabulary.json").write_text(content)
+    with pytest.raises(ArtefactError, match=r"vocabulary\.json: expected a list of 2 texts, as scheme\.json says"):
+        DocIDTable.load(tmp_path)
+    (tmp_path / "vocabulary.json").unlink()
+    with pytest.raises(ArtefactError, match=r"vocabulary\.json: cannot be read"):
+        DocIDTable.load(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -12,13 +12,16 @@ from typer.testing import CliRunner
 from experiments.cli import app
 
 WIDTH = 100
-GROUPS = {("data",), ("docids",), ("experiment",), ("bench",)}
+GROUPS = {("data",), ("docids",), ("experiment",), ("bench",), ("tune",)}
 COMMANDS = {
     ("data", "import"),
     ("data", "inspect"),
     ("docids", "build"),
     ("docids", "inspect"),
     ("train",),
+    ("train-dense",),
+    ("tune", "bm25"),
+    ("tune", "hybrid"),
     ("search",),
     ("evaluate",),
     ("answer",),
@@ -30,9 +33,10 @@ COMMANDS = {
     ("bench", "constraint"),
     ("bench", "decode"),
     ("bench", "generate"),
+    ("bench", "train"),
 }
 # Commands that print a table, a ranking or an answer: a program can read every one of them.
-PRINT_FIGURES = COMMANDS - {("data", "import"), ("docids", "build"), ("train",), ("serve-llm",)}
+PRINT_FIGURES = COMMANDS - {("data", "import"), ("docids", "build"), ("train",), ("train-dense",), ("serve-llm",)}
 
 Path = tuple[str, ...]
 

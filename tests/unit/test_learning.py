@@ -2,16 +2,22 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from docids.table import DocIDTable
 from experiments.examples import ExamplesConfig, make_examples
 from experiments.learning import ModelConfig, ObjectiveConfig, build_model
+from experiments.quality_stage import QualityConfig
+from experiments.registry import make_scheme
+from genir.embedding import TextEncoder
 from genir.errors import ConfigError, DataError
 from genir.models.code_decoder import CodeDecoderConfig
 from genir.models.seq2seq import Seq2SeqConfig, T5Shape
-from genir.records import Dataset, Document
+from genir.records import Dataset, Document, Query
+from genir.training import TrainingConfig
+from retrievers.generative import GenerativeRetriever, GenerativeSettings
 from tests.tiny_text_models import save_tiny_bert
 
 TABLE = DocIDTable("numeric", {"d1": (0,), "d2": (1,), "d3": (2,), "d4": (1,)}, vocab_size=10)
@@ -83,12 +89,38 @@ def test_a_text_longer_than_the_encoder_reads_is_refused_before_training(config:
         build_model(long, TABLE)
 
 
+@pytest.mark.parametrize(
+    ("scheme", "settings"),
+    [("residual", {"levels": 2, "codes": 4}), ("product", {"levels": 2, "codes": 4, "rotation": "opq"})],
+)
+def test_built_from_codebooks_it_searches_like_the_quantised_dense_index(
+    config: ModelConfig, scheme: str, settings: dict[str, Any]
+) -> None:
+    """From the scheme to the search: what an untrained model finds is what the documents' codebook vectors would."""
+    words = "oslo lima nile tokyo paris quito tunis sofia dublin lagos".split()
+    corpus = tuple(Document(f"d{i}", f"{word} is a town by the {words[-i]}.") for i, word in enumerate(words))
+    source = config.code_decoder.encoder
+    table = make_scheme(scheme, settings, source, None).assign(corpus)
+    assert isinstance(table, DocIDTable)
+    assert table.codebooks is not None
+    model = build_model(replace(config, training=TrainingConfig(precision="float32")), table)
+    queries = [Query(f"q{i}", f"where is {word}") for i, word in enumerate(words)]
+    run = GenerativeRetriever(model, table, GenerativeSettings(num_beams=len(corpus))).search(queries, len(corpus))
+    rows = table.codebooks.reshape(-1, table.codebooks.shape[-1])
+    documents = {document.doc_id: rows[list(table.tokens_of(document.doc_id))].sum(0) for document in corpus}
+    vectors = TextEncoder(source, precision="float32").encode([query.text for query in queries])
+    for query, vector in zip(queries, vectors, strict=True):
+        found = {one.doc_id: one.score for one in run.rankings[query.query_id]}
+        assert found == pytest.approx({doc_id: float(vector @ each) for doc_id, each in documents.items()}, abs=1e-4)
+
+
 def test_the_configurations_in_the_package_are_valid() -> None:
     folder = Path(__file__).resolve().parents[2] / "experiments" / "configs"
     files = sorted(folder.glob("*.toml"))
     assert files
     for file in files:
-        assert ModelConfig.read(file).architecture == "code_decoder"
+        config = QualityConfig.read(file).sequence if file.stem == "quality" else ModelConfig.read(file)
+        assert config.architecture == "code_decoder"
 
 
 def test_a_document_without_any_text_still_has_an_identifier(config: ModelConfig) -> None:

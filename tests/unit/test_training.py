@@ -1,12 +1,19 @@
 """The training loop: learns, never ends below its start, resumes bit for bit, and says what is wrong in one line."""
 
+import json
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from genir.errors import ArtefactError, ConfigError, GenirError
 from genir.models.code_decoder import IGNORED, CodeDecoder, CodeDecoderConfig, pad_identifiers
@@ -29,6 +36,8 @@ EXAMPLES = [Example(text, target) for target, text in enumerate(TEXTS)] * 3
 CONFIG = TrainingConfig(
     epochs=3, batch_size=4, learning_rate=1e-3, fresh_learning_rate=1e-2, precision="float32", seed=7
 )
+
+EVERY_STEP = replace(CONFIG, checkpoint_every=1)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +114,155 @@ def test_a_cut_training_resumes_bit_for_bit(encoder: Path, tmp_path: Path) -> No
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
+def weights_after(
+    folder: Path, encoder: Path, evaluate: Callable[[], float], resume: bool = True
+) -> dict[str, torch.Tensor]:
+    """Train (or go on) with a checkpoint at every step, and give the final weights."""
+    model = make(encoder)
+    train(model, ranking(model), EXAMPLES, evaluate, EVERY_STEP, folder, resume)
+    return model.state_dict()
+
+
+def test_sigterm_ends_after_the_step_in_flight(encoder: Path, tmp_path: Path) -> None:
+    model = make(encoder)
+    inner = ranking(model)
+    steps = iter(range(100))
+
+    class Terminated:
+        def loss(self, *arguments: torch.Tensor) -> torch.Tensor:
+            if next(steps) == 5:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return inner.loss(*arguments)
+
+    with pytest.raises(TrainingInterruptedError, match="interrupted at step 6"):
+        train(model, Terminated(), EXAMPLES, lambda: 0.0, CONFIG, tmp_path)
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_a_killed_process_loses_the_step_in_flight(encoder: Path, tmp_path: Path) -> None:
+    """SIGKILL in the middle of step 7, in a process of its own: 6 steps are there, and the end is the same, bit for bit."""
+    cut = tmp_path / "cut"
+    script = f"from pathlib import Path; from tests.unit.test_training import *; hang_in_step(6, {str(encoder)!r}, {str(cut)!r})"
+    root = Path(__file__).resolve().parents[2]
+    child = subprocess.Popen([sys.executable, "-c", script], cwd=root, stdout=subprocess.PIPE, text=True)
+    with child:
+        assert child.stdout is not None
+        line = child.stdout.readline()
+        child.kill()
+    assert (line, child.returncode) == ("in step 6\n", -signal.SIGKILL)
+    with safe_open(cut / CHECKPOINT, framework="pt") as stored:
+        assert json.loads(stored.metadata()["progress"])["step"] == 6
+    whole = weights_after(tmp_path / "whole", encoder, lambda: 0.0, resume=False)
+    again = weights_after(cut, encoder, lambda: 0.0)
+    assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
+
+
+def hang_in_step(step: int, encoder: str, folder: str) -> None:
+    """What the killed process does: train, and wait for its end in the middle of a step."""
+    model = make(Path(encoder))
+    inner = ranking(model)
+    steps = iter(range(100))
+
+    class Hanging:
+        def loss(self, *arguments: torch.Tensor) -> torch.Tensor:
+            loss = inner.loss(*arguments)
+            if next(steps) == step:
+                print(f"in step {step}", flush=True)
+                time.sleep(600)
+            return loss
+
+    train(model, Hanging(), EXAMPLES, lambda: 0.0, EVERY_STEP, Path(folder))
+
+
+class PowerCutError(Exception):
+    """Nothing below `train` handles it: files are left as a killed process leaves them."""
+
+
+@pytest.mark.parametrize("moment", ["evaluation", "best", "checkpoint"])
+def test_cut_while_it_measures_or_writes(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Cut in the evaluation after step 4, while its best weights are written, or while its checkpoint is."""
+    rising = iter(range(100))
+    whole = weights_after(tmp_path / "whole", encoder, lambda: float(next(rising)), resume=False)
+    figures = iter(range(100))
+
+    def evaluate() -> float:
+        figure = next(figures)
+        if moment == "evaluation" and figure == 1:
+            raise PowerCutError
+        return float(figure)
+
+    writes = {BEST: 0, CHECKPOINT: 0}
+
+    def cut(tensors: dict[str, torch.Tensor], path: Path, metadata: dict[str, str]) -> None:
+        name = BEST if BEST in path.name else CHECKPOINT
+        writes[name] += 1
+        if (moment, writes[name]) in (("best", 2), ("checkpoint", 4)):
+            path.write_bytes(b"half")
+            raise PowerCutError
+        save_file(tensors, path, metadata)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("genir.checkpoint.save_file", cut)
+        with pytest.raises(PowerCutError):
+            weights_after(tmp_path / "cut", encoder, evaluate, resume=False)
+    rising = iter(range(1, 100))
+    again = weights_after(tmp_path / "cut", encoder, lambda: float(next(rising)))
+    assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
+
+
+def test_an_objective_with_a_state_of_its_own_resumes_too(encoder: Path, tmp_path: Path) -> None:
+    class Counting:
+        """A loss whose factor grows with every step it has seen."""
+
+        def __init__(self, model: CodeDecoder) -> None:
+            self.inner, self.seen = ranking(model), torch.zeros(1)
+
+        def loss(self, *arguments: torch.Tensor) -> torch.Tensor:
+            self.seen = self.seen + 1
+            return self.inner.loss(*arguments) * float(self.seen)
+
+        def state_dict(self) -> dict[str, torch.Tensor]:
+            return {"seen": self.seen}
+
+        def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+            self.seen = state["seen"]
+
+    whole, cut, again = (make(encoder) for _ in range(3))
+    train(whole, Counting(whole), EXAMPLES, lambda: 0.0, CONFIG, tmp_path / "whole")
+    with pytest.raises(TrainingInterruptedError):
+        train(cut, Counting(cut), EXAMPLES, interrupt_at(2), CONFIG, tmp_path / "cut")
+    train(again, Counting(again), EXAMPLES, lambda: 0.0, CONFIG, tmp_path / "cut", resume=True)
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in whole.state_dict().items())
+
+
+@pytest.mark.parametrize("cache_gb", [0.0, 1e-6, 1.0])  # nothing kept, some texts, all of them
+def test_frozen_layers_stay_and_resume_bit_for_bit(encoder: Path, tmp_path: Path, cache_gb: float) -> None:
+    config = replace(CONFIG, frozen_layers=1, frozen_cache_gb=cache_gb)
+    start, whole, cut, again = (make(encoder) for _ in range(4))
+    rising = iter(range(100))
+    train(whole, ranking(whole), EXAMPLES, lambda: float(next(rising)), config, tmp_path / "whole")
+    with pytest.raises(TrainingInterruptedError):
+        train(cut, ranking(cut), EXAMPLES, interrupt_at(2), config, tmp_path / "cut")
+    rising = iter(range(1, 100))
+    train(again, ranking(again), EXAMPLES, lambda: float(next(rising)), config, tmp_path / "cut", resume=True)
+    before, after = start.state_dict(), whole.state_dict()
+    assert all(torch.equal(tensor, again.state_dict()[name]) for name, tensor in after.items())
+    unchanged = {name for name in after if torch.equal(before[name], after[name])}
+    assert {name for name in unchanged if name.startswith(("encoder.embeddings", "encoder.encoder.layer.0"))}
+    assert not any(name.startswith("encoder.encoder.layer.1") for name in unchanged)
+    assert all(parameter.requires_grad for parameter in whole.parameters())
+
+
+def test_a_model_without_layers_to_freeze(encoder: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, frozen_layers=0)
+    with pytest.raises(ConfigError, match="frozen_layers = 0: for code_decoder only"):
+        train(
+            torch.nn.Linear(1, 1), CrossEntropyObjective(make(encoder), IDENTIFIERS), EXAMPLES, float, config, tmp_path
+        )
+
+
 def test_a_checkpoint_of_other_examples_is_refused(encoder: Path, tmp_path: Path) -> None:
     model = make(encoder)
     with pytest.raises(TrainingInterruptedError):
@@ -147,7 +305,7 @@ def test_a_full_disk_leaves_nothing_half_written(
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("genir.training.save_file", full)
+    monkeypatch.setattr("genir.checkpoint.save_file", full)
     model = make(encoder)
     with pytest.raises(OSError, match="No space left"):
         train(model, ranking(model), EXAMPLES, lambda: 0.0, CONFIG, tmp_path)

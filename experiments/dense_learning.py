@@ -1,0 +1,267 @@
+"""The stage `genir train-dense`: a data folder -> a fine-tuned encoder, a Hugging Face folder that `--encoder DIR` takes anywhere.
+
+Invariants: nothing of the dev or test split is learnt from; the encoder as it was before competes with every later state on dev, so
+the result is never below its start there. A data set without a dev split is measured on every tenth training query, which is then
+left out of training.
+"""
+
+import hashlib
+import json
+import random
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from experiments.data_stage import tell_reused
+from experiments.registry import parse_settings
+from genir.config import from_mapping, load_toml
+from genir.devices import pick_device, seed_everything
+from genir.embedding import TextEncoder, encoder_fingerprint
+from genir.errors import ArtefactError, ConfigError, DataError, unknown_name
+from genir.formats import CORPUS, QRELS, QUERIES, load_dataset
+from genir.manifest import (
+    MANIFEST,
+    check_out,
+    is_current,
+    read_manifest,
+    sha256_of,
+    write_json,
+    write_manifest,
+)
+from genir.measures import evaluate
+from genir.protocols import Retriever
+from genir.pseudo_queries import PseudoQueryConfig, make_pseudo_queries
+from genir.records import Dataset, Document, Qrels, Query
+from genir.training import BEST, CHECKPOINT, discard_checkpoint, train
+from retrievers.bi_encoder import BiEncoder, LiveEncoder
+from retrievers.bm25 import BM25Retriever
+from retrievers.dense import DenseRetriever
+from retrievers.dense_training import ContrastiveObjective, DenseConfig, TrainingSet, make_training_set
+from retrievers.hard_negatives import mine
+from retrievers.index_files import read_json
+
+STAGE = "dense encoder"
+MADE_BY = "genir train-dense"
+# What an encoder's folder may hold before its manifest is written: a saved model, and the tokenizers' files.
+_WRITTEN = (
+    *("config.json", "model.safetensors", "training.json", "tokenizer.json", "tokenizer_config.json"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt"),
+    *("spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "chat_template.jinja"),
+)
+_CONFUSED = 20  # documents that BM25 ranks highest for a dev query belong to the dev pool
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Queries with what they should find."""
+
+    queries: tuple[Query, ...]
+    qrels: Qrels
+
+    def take(self, queries: Sequence[Query]) -> "Questions":
+        """Some of them."""
+        judged = {query.query_id: self.qrels.judgements[query.query_id] for query in queries}
+        return Questions(tuple(queries), Qrels(judged))
+
+
+def read_config(path: Path | None, settings: Sequence[str] = (), encoder: str | None = None) -> DenseConfig:
+    """The configuration in a TOML file, or the defaults, with KEY=VALUE settings ("training.epochs=2") and an encoder over it.
+
+    Raises ConfigError for unknown keys, with a suggestion, and for values that cannot be.
+    """
+    values: dict[str, Any] = {} if path is None else load_toml(path)
+    for key, value in parse_settings(settings).items():
+        table, _, name = key.rpartition(".")
+        if table not in ("", "training"):
+            raise ConfigError(f"setting {key!r}: {unknown_name('table', table, ['training'])}")
+        inner = values.setdefault("training", {}) if table else values
+        inner[name] = value
+    if encoder is not None:
+        values["encoder"] = encoder
+    return from_mapping(DenseConfig, values, "train-dense" if path is None else str(path))
+
+
+def train_dense(
+    data: Path, config: DenseConfig, out: Path, resume: bool = False, cache: Path | None = None
+) -> dict[str, Any]:
+    """Run the stage unless `out` is current; returns its manifest.
+
+    `cache` keeps embeddings between runs. Raises DataError where there is nothing to learn from, ArtefactError for an `out` that holds
+    something else or an unfinished training that is not to be resumed.
+    """
+    dataset = load_dataset(data, _splits(data))
+    inputs = _inputs(data, config)
+    if is_current(out, STAGE, config, inputs, config.training.seed):
+        return tell_reused(out, read_manifest(out, STAGE, MADE_BY))
+    _check_out(out, resume)
+    begun = time.monotonic()
+    seed_everything(config.training.seed)
+    asked, dev = _training_and_dev(dataset, config)
+    model = BiEncoder(config.encoder, config.passage_tokens, config.query_tokens).to(pick_device(config.device))
+    data_set, mining_seconds = _training_set(model, dataset, asked, config, cache)
+    pool = _dev_pool(dataset.corpus, dev, config.dev_documents)
+    figure = _dev_figure(model, dev, pool, config)
+    objective = ContrastiveObjective(model, data_set, config.scale, config.hard_negatives)
+    made_of = _fingerprint(config, inputs, data_set)
+    progress = train(model, objective, data_set.examples(), figure, config.training, out, resume, made_of)
+    facts = {
+        "documents": len(dataset.corpus),
+        "passages": len(data_set.passages),
+        "cut_passages": sum(len(row) >= config.passage_tokens for row in data_set.passages),
+        "pairs": data_set.pairs,
+        "groups": len(data_set.groups),
+        "measure": f"{config.dev_measure} of {len(dev.queries)} dev queries among {len(pool)} documents",
+        "start_dev": progress.history[0]["dev"],
+        "best_dev": progress.best,
+        "mining_seconds": round(mining_seconds, 1),
+        "seconds": round(time.monotonic() - begun, 1),
+    }
+    _clear(out)
+    model.save(out)
+    write_json(
+        out / "training.json", {**asdict(progress), "measure": facts["measure"], "seconds_of_all": facts["seconds"]}
+    )
+    manifest = write_manifest(out, STAGE, config, inputs, config.training.seed, **facts)
+    discard_checkpoint(out)
+    return manifest
+
+
+def training_seconds(encoder: str) -> float:
+    """What fine-tuning an encoder cost, from its manifest; 0 for one that `genir train-dense` did not make."""
+    manifest = Path(encoder) / MANIFEST
+    if not manifest.is_file() or read_json(manifest).get("stage") != STAGE:
+        return 0.0
+    return float(read_manifest(manifest.parent, STAGE, MADE_BY)["facts"]["seconds"])
+
+
+def _splits(data: Path) -> list[str]:
+    """The splits that training may see. Others are not even read."""
+    return [split for split in ("train", "dev") if (data / QRELS / f"{split}.tsv").is_file()]
+
+
+def _inputs(data: Path, config: DenseConfig) -> dict[str, str]:
+    files = [data / CORPUS, data / QUERIES, *(data / QRELS / f"{split}.tsv" for split in _splits(data))]
+    read = {path.relative_to(data).with_suffix("").as_posix(): sha256_of(path) for path in files if path.is_file()}
+    return {**read, "pretrained": encoder_fingerprint(config.encoder)}
+
+
+def _fingerprint(config: DenseConfig, inputs: Mapping[str, str], data_set: TrainingSet) -> str:
+    """What a checkpoint must have been made of to be resumed: everything but when to stop, which the loop itself checks."""
+    plain = {name: value for name, value in asdict(config).items() if name != "training"}
+    mined = [asdict(group) for group in data_set.groups]
+    return hashlib.sha256(json.dumps([plain, dict(inputs), mined], sort_keys=True).encode()).hexdigest()
+
+
+def _check_out(out: Path, resume: bool) -> None:
+    if (out / MANIFEST).is_file():
+        read_manifest(out, STAGE, MADE_BY)
+        warnings.warn(f"{out}: holds a finished encoder of other inputs or settings; it will be replaced", stacklevel=3)
+    else:
+        check_out(out, (CHECKPOINT, BEST, *_WRITTEN))
+    if (out / CHECKPOINT).is_file() and not resume:
+        raise ArtefactError(
+            f"{out}: holds an unfinished training; go on with --resume, or delete {CHECKPOINT} there to begin anew"
+        )
+
+
+def _clear(out: Path) -> None:
+    """Remove an earlier encoder, its manifest first: from there on the folder counts as unfinished."""
+    if (out / MANIFEST).is_file():
+        outputs = read_manifest(out, STAGE, MADE_BY)["outputs"]
+        (out / MANIFEST).unlink()
+        for name in outputs:
+            (out / name).unlink()
+
+
+def _training_and_dev(dataset: Dataset, config: DenseConfig) -> tuple[Questions, Questions]:
+    """What to learn from, pseudo-queries included, and what to measure on."""
+    train_qrels = dataset.qrels.get("train", Qrels({}))
+    if not train_qrels and not config.pseudo_queries:
+        raise DataError(
+            f"{dataset.name}: has no training queries ({QRELS}/train.tsv); add some, or set pseudo_queries to 4, say, to learn from "
+            "queries made of the documents"
+        )
+    queries = list(dataset.split("train")) if train_qrels else []
+    judged = dict(train_qrels.judgements)
+    if config.pseudo_queries:
+        made = make_pseudo_queries(dataset.corpus, PseudoQueryConfig(config.pseudo_queries, seed=config.training.seed))
+        for number, one in enumerate(made):
+            query = Query(f"pseudo-query {number}", one.text)
+            queries.append(query)
+            judged[query.query_id] = {one.doc_id: 1}
+    asked = Questions(tuple(queries), Qrels(judged))
+    if dataset.qrels.get("dev"):
+        dev = Questions(dataset.split("dev"), dataset.qrels["dev"])
+    else:
+        held = asked.queries[::10]
+        left = [query for place, query in enumerate(asked.queries) if place % 10]
+        asked, dev = asked.take(left), asked.take(held)
+    step = max(1, len(dev.queries) // config.dev_queries)
+    return _at_most(asked, config.max_pairs, config.training.seed), dev.take(dev.queries[::step][: config.dev_queries])
+
+
+def _at_most(asked: Questions, pairs: int, seed: int) -> Questions:
+    """Queries drawn at random, in their own order, whose relevant documents are at most `pairs`; all of them for 0."""
+    if not pairs:
+        return asked
+    chosen, left = set(), pairs
+    for query in random.Random(seed).sample(asked.queries, len(asked.queries)):
+        left -= len(asked.qrels.relevant(query.query_id))
+        if left < 0:
+            break
+        chosen.add(query.query_id)
+    return asked.take([query for query in asked.queries if query.query_id in chosen])
+
+
+def _training_set(
+    model: BiEncoder, dataset: Dataset, asked: Questions, config: DenseConfig, cache: Path | None
+) -> tuple[TrainingSet, float]:
+    """The groups with their mined negatives, and the seconds that mining took."""
+    begun = time.monotonic()
+    mined: Mapping[str, Sequence[str]] = {}
+    if config.hard_negatives:
+        miners: list[Retriever] = []
+        for name in config.mined_by:
+            encoder = TextEncoder(config.encoder, device=config.device, cache_dir=cache)
+            miner = BM25Retriever() if name == "bm25" else DenseRetriever(encoder)
+            miners.append(miner.build(dataset.corpus))
+        mined = mine(asked.queries, asked.qrels, miners, config.mining_depth)
+    seconds = time.monotonic() - begun
+    return make_training_set(model, dataset.corpus, asked.queries, asked.qrels, mined, config), seconds
+
+
+def _dev_pool(corpus: Sequence[Document], dev: Questions, most: int) -> list[Document]:
+    """The whole corpus, or about `most` documents: the relevant ones, then those that BM25 confuses with them, then others.
+
+    A measure is higher in a smaller pool; it is for comparing one training's states with each other.
+    """
+    if len(corpus) <= most:
+        return list(corpus)
+    run = BM25Retriever().build(corpus).search(dev.queries, _CONFUSED)
+    kept = dict.fromkeys(doc_id for query in dev.queries for doc_id in dev.qrels.judgements[query.query_id])
+    for wanted in (
+        (one.doc_id for ranking in run.rankings.values() for one in ranking),
+        (document.doc_id for document in corpus),
+    ):
+        for doc_id in wanted:
+            if len(kept) >= most:
+                break
+            kept[doc_id] = None
+    return [document for document in corpus if document.doc_id in kept]
+
+
+def _dev_figure(model: BiEncoder, dev: Questions, pool: Sequence[Document], config: DenseConfig) -> Callable[[], float]:
+    """A function that searches the dev queries with the encoder as it is and returns the mean of `dev_measure`."""
+    retriever = DenseRetriever(LiveEncoder(model, precision=config.training.precision))
+
+    def figure() -> float:
+        model.eval()
+        run = retriever.build(pool).search(dev.queries, 100)
+        model.train()
+        (value,) = evaluate(run, dev.qrels, [config.dev_measure]).means.values()
+        return round(value, 6)
+
+    return figure

@@ -1,0 +1,31 @@
+"""Experiments by name, each a function of (data folder, output folder, configuration file, work folder) -> summary."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def _quality(data: Path, out: Path, config: Path | None, work: Path) -> dict[str, Any]:
+    from experiments.experiment_quality import run
+    from experiments.quality_stage import QualityConfig
+
+    return run(data, out, QualityConfig.read(config), work)
+
+
+def _ablation(data: Path, out: Path, config: Path | None, work: Path) -> dict[str, Any]:
+    from experiments.experiment_ablation import AblationConfig, run
+
+    return run(data, out, AblationConfig.read(config), work)
+
+
+def _labels(data: Path, out: Path, config: Path | None, work: Path) -> dict[str, Any]:
+    from experiments.experiment_labels import LabelsConfig, run
+
+    return run(data, out, LabelsConfig.read(config), work)
+
+
+EXPERIMENTS: Mapping[str, Callable[[Path, Path, Path | None, Path], dict[str, Any]]] = {
+    "ablation": _ablation,
+    "labels": _labels,
+    "quality": _quality,
+}

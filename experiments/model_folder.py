@@ -1,0 +1,54 @@
+"""What a model folder holds, what it was made of, and how an earlier model leaves it."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from experiments.material import GeneratorConfig
+from experiments.teaching import TeacherConfig
+from genir.embedding import encoder_fingerprint
+from genir.formats import CORPUS, QRELS, QUERIES
+from genir.manifest import MANIFEST, sha256_of
+from genir.records import Dataset
+
+MATERIAL = ".material"  # what models made for training, until it ends; hidden, so none of the folder's outputs
+# What a model folder may hold beside its manifest; code_decoder writes encoder/, seq2seq network/.
+WRITTEN = (
+    *("config.json", "encoder", "model.safetensors", "network", "own_embedding.safetensors"),
+    *("docids", "titles.json", "training.json"),
+)
+
+
+def inputs_of(
+    dataset: Dataset, data: Path, docids: Path, pretrained: str, generator: GeneratorConfig, teacher: TeacherConfig
+) -> dict[str, str]:
+    """sha256 of everything that training reads; the test split's judgements are not among it."""
+    files = [
+        data / CORPUS,
+        data / QUERIES,
+        *(data / QRELS / f"{split}.tsv" for split in dataset.qrels if split != "test"),
+    ]
+    read = {path.relative_to(data).with_suffix("").as_posix(): sha256_of(path) for path in files if path.is_file()}
+    models = {**generator.inputs, **teacher.inputs, "pretrained": encoder_fingerprint(pretrained)}
+    return {**read, **models, "docids": sha256_of(docids)}
+
+
+def fingerprint(config: Any, inputs: Mapping[str, str]) -> str:
+    """What a checkpoint must have been made of to be resumed: everything but when to stop, which TrainingConfig decides."""
+    plain = {name: value for name, value in asdict(config).items() if name != "training"}
+    return hashlib.sha256(json.dumps([plain, dict(inputs)], sort_keys=True).encode()).hexdigest()
+
+
+def clear(out: Path) -> None:
+    """Remove an earlier model, its manifest first: from there on the folder counts as unfinished."""
+    (out / MANIFEST).unlink(missing_ok=True)
+    for name in WRITTEN:
+        path = out / name
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

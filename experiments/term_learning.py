@@ -1,0 +1,225 @@
+"""The stage that adds terms to a trained model: a model folder -> a model folder that also plans ahead.
+
+The sets start as BM25's with phrases, its parameters chosen on the dev split; a head learns which terms matter, and the weight of
+sequences against terms is chosen on the dev split by searching it. Everything else of the model stays as it is.
+"""
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from docids.table import DocIDTable
+from experiments.data_stage import tell_reused
+from experiments.examples import DevSet, ExamplesConfig, make_examples
+from experiments.learning import DEV_MEASURE, MADE_BY, STAGE, check_same_corpus
+from experiments.retrieval import TERMS, TrainedModel
+from genir.config import from_mapping, load_toml
+from genir.devices import seed_everything
+from genir.errors import ArtefactError, ConfigError
+from genir.formats import CORPUS, load_dataset
+from genir.manifest import MANIFEST, check_out, is_current, read_manifest, sha256_of, write_json, write_manifest
+from genir.measures import evaluate
+from genir.models.code_decoder import CodeDecoder
+from genir.models.term_head import TermHead
+from genir.records import Dataset, Query, Run
+from genir.term_sets import TermCounts, TermSets, TermSetSettings
+from genir.term_training import TermObjective, TermTrainee
+from genir.training import BEST, CHECKPOINT, TrainingConfig, discard_checkpoint, train
+from retrievers.generative import GenerativeSettings
+from retrievers.planning import PlanningRetriever
+
+_WEIGHTS = (0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)  # of sequences, terms being 1
+_GRID: dict[str, tuple[Any, ...]] = {
+    "boosts": ((1.0, 1.0), (2.0, 1.0), (4.0, 1.0), (1.0, 0.0)),  # title, text
+    "phrase_weight": (0.0, 0.25, 0.5, 0.75, 1.0),
+    "k1": (0.6, 0.9, 1.2, 1.6),
+    "b": (0.2, 0.4, 0.6, 0.8),
+}
+
+
+@dataclass(frozen=True)
+class TermConfig:
+    """Everything that `genir train-terms --config FILE` may set. Unknown keys are refused."""
+
+    sets: TermSetSettings = field(default_factory=TermSetSettings)
+    tune: bool = True  # choose boosts, phrase_weight, k1 and b on the dev split, one after another, from `sets` on
+    hidden: int = 64
+    max_examples: int = 20_000
+    joint: bool = True  # learn beside the sequences' scores, not alone
+    examples: ExamplesConfig = field(default_factory=lambda: ExamplesConfig(passages=0, pseudo_query_weight=0.0))
+    training: TrainingConfig = field(
+        default_factory=lambda: TrainingConfig(fresh_learning_rate=1e-3, precision="float32", weight_decay=0.0)
+    )
+    dev_queries: int = 500
+
+    @classmethod
+    def read(cls, path: Path | None) -> "TermConfig":
+        """The configuration in a TOML file, or the defaults."""
+        return cls() if path is None else from_mapping(cls, load_toml(path), str(path))
+
+    def __post_init__(self) -> None:
+        if self.hidden < 1 or self.max_examples < 1 or self.dev_queries < 1:
+            raise ConfigError(
+                f"hidden is {self.hidden}, max_examples {self.max_examples}, dev_queries {self.dev_queries}: expected at least 1 of each"
+            )
+
+
+def train_terms(data: Path, source: Path, config: TermConfig, out: Path, resume: bool = False) -> dict[str, Any]:
+    """Run the stage unless `out` is current; returns its manifest. Raises ConfigError for a model that is no code_decoder."""
+    dataset = load_dataset(data)
+    before = read_manifest(source, STAGE, MADE_BY)
+    corpus = sha256_of(data / CORPUS)
+    check_same_corpus(before, corpus, source, data)
+    settings = before["config"] | {TERMS: asdict(config)}
+    inputs = before["inputs"] | {"model": sha256_of(source / MANIFEST)}
+    if is_current(out, STAGE, settings, inputs, config.training.seed):
+        return tell_reused(out, read_manifest(out, STAGE, MADE_BY))
+    if out.resolve() == source.resolve():
+        raise ArtefactError(f"{out}: is the model that terms are to be added to; give the name of a new folder")
+    begun = time.monotonic()
+    trained = TrainedModel.load(source)
+    if not isinstance(trained.model, CodeDecoder):
+        raise ConfigError(f"{source}: terms are for a code_decoder, whose encoder's states are to be had")
+    check_out(out, (*(path.name for path in source.iterdir()), TERMS, CHECKPOINT, BEST))
+    seed_everything(config.training.seed)
+    head, facts, progress = learn_terms(dataset, trained, config, out, resume, str(inputs))
+    (out / MANIFEST).unlink(missing_ok=True)
+    for path in source.iterdir():
+        if path.is_dir():
+            shutil.copytree(path, out / path.name, dirs_exist_ok=True)
+        elif path.name != MANIFEST:
+            shutil.copy2(path, out / path.name)
+    head.save(out / TERMS)
+    write_json(out / TERMS / "training.json", {**asdict(progress), "measure": facts["terms_measure"]})
+    spent = round(time.monotonic() - begun, 1)
+    all_facts = before["facts"] | facts | {"terms_seconds": spent, "seconds": before["facts"]["seconds"] + spent}
+    manifest = write_manifest(out, STAGE, settings, inputs, config.training.seed, **all_facts)
+    discard_checkpoint(out)
+    return manifest
+
+
+def learn_terms(
+    dataset: Dataset, trained: TrainedModel, config: TermConfig, folder: Path, resume: bool, made_of: str
+) -> tuple[TermHead, dict[str, Any], Any]:
+    """A head for a trained model, facts about it, and the progress of its training."""
+    model, table = trained.model, trained.table
+    assert isinstance(table, DocIDTable)  # a code_decoder has no other
+    by_id = {document.doc_id: document for document in dataset.corpus}
+    corpus = [by_id[doc_id] for doc_id in table.tokens]
+    numbered = DocIDTable("documents", {doc_id: (i,) for i, doc_id in enumerate(table.tokens)}, len(table))
+    examples, dev = make_examples(dataset, numbered, config.examples, config.dev_queries)
+    examples = examples[:: max(1, -(-len(examples) // config.max_examples))]
+    counts = TermCounts.of(corpus, config.sets.lexicon, config.sets.min_documents)
+    identifiers = list(table.tokens.values())
+    state_size = int(model.encoder.config.hidden_size)
+
+    def trainee_of(sets: TermSets) -> TermTrainee:
+        head = TermHead(sets, state_size, config.hidden).to(model.device)
+        return TermTrainee(head, model, identifiers)
+
+    sets, weight = TermSets.weigh(counts, config.sets), 0.0
+    if dev.queries:
+        bench = _DevBench(trainee_of(sets), dev)
+        chosen, weight = bench.choose(config.sets, counts) if config.tune else (config.sets, bench.best(sets)[1])
+        sets = TermSets.weigh(counts, chosen)
+    trainee = trainee_of(sets)
+    bench = _DevBench(trainee, dev)
+    objective = TermObjective(trainee, examples, weight if config.joint else 0.0)
+    progress = train(trainee, objective, examples, lambda: bench.best()[0], config.training, folder, resume, made_of)
+    head = trainee.head.eval()
+    curve = _searched(trained, head, dev, bench.best()[1])
+    head.sequence_weight = max(curve, key=lambda one: curve[one], default=1.0)
+    facts = {
+        "terms": len(sets.terms),
+        "terms_entries": len(sets.documents),
+        "terms_bytes": head.nbytes,
+        "terms_start": asdict(sets.settings),
+        "terms_examples": len(examples),
+        "terms_measure": f"{DEV_MEASURE} on {dev.name}",
+        "terms_start_dev": progress.history[0]["dev"],
+        "terms_best_dev": progress.best,
+        "sequence_weight": head.sequence_weight,
+        "sequence_weight_curve": {f"{weight:g}": value for weight, value in curve.items()},
+    }
+    return head, facts, progress
+
+
+def _searched(trained: TrainedModel, head: TermHead, dev: DevSet, start: float) -> dict[float, float]:
+    """Weight of sequences -> dev figure of the real search, climbed from `start` to the best of its neighbours."""
+    curve: dict[float, float] = {}
+    if not dev.queries:
+        return curve
+    assert isinstance(trained.search, GenerativeSettings)
+    search = replace(trained.search, num_beams=min(trained.search.num_beams, 20))
+
+    def figure(place: int) -> float:
+        weight = _WEIGHTS[place]
+        if weight not in curve:
+            head.sequence_weight = weight
+            run = PlanningRetriever(trained.model, trained.table, head, search).search(dev.queries, k=10)
+            curve[weight] = round(evaluate(run, dev.qrels, [DEV_MEASURE]).means[DEV_MEASURE], 6)
+        return curve[weight]
+
+    place = max(1, _WEIGHTS.index(start))
+    for step in (-1, 1):
+        while 1 <= place + step < len(_WEIGHTS) and figure(place + step) > figure(place):
+            place += step
+    return curve
+
+
+class _DevBench:
+    """The dev queries, read once: figures of terms with sequences at several weights, by exhaustive scoring."""
+
+    def __init__(self, trainee: TermTrainee, dev: DevSet) -> None:
+        self.trainee, self.dev = trainee, dev
+        parts = [trainee.ask([query.text for query in batch]) for batch in _batches(dev.queries)]
+        self.asked = [asked for asked, _ in parts]
+        self.sequences = [trainee.sequence_scores(pooled) for _, pooled in parts]
+
+    @torch.no_grad()
+    def best(self, sets: TermSets | None = None) -> tuple[float, float]:
+        """The best figure and its weight; of `sets` before any training, or of the trainee's head as it is."""
+        head = self.trainee.head
+        if sets is not None:
+            head = TermHead(sets, head.state_size, head.hidden)
+        terms = [head(asked) for asked in self.asked]
+        figures = {weight: self._figure(terms, weight) for weight in _WEIGHTS}
+        weight = max(figures, key=lambda one: figures[one])
+        return figures[weight], weight
+
+    def choose(self, start: TermSetSettings, counts: TermCounts) -> tuple[TermSetSettings, float]:
+        """Settings chosen one after another, and the weight that goes with them."""
+        settings = start
+        figure, weight = self.best(TermSets.weigh(counts, settings))
+        for name, values in _GRID.items():
+            for value in values:
+                changed = (
+                    {name: value} if name != "boosts" else dict(zip(("title_boost", "text_boost"), value, strict=True))
+                )
+                tried = replace(settings, **changed)
+                if tried == settings:
+                    continue
+                found = self.best(TermSets.weigh(counts, tried))
+                if found[0] > figure:
+                    settings, (figure, weight) = tried, found
+        return settings, weight
+
+    def _figure(self, terms: Sequence[torch.Tensor], weight: float) -> float:
+        ids = self.trainee.head.sets.doc_ids
+        rankings = {}
+        queries = iter(self.dev.queries)
+        for scores, sequences in zip(terms, self.sequences, strict=True):
+            best = (scores + weight * sequences).topk(min(10, len(ids)), dim=1)
+            for places, values in zip(best.indices.tolist(), best.values.tolist(), strict=True):
+                ranked = {ids[place]: value for place, value in zip(places, values, strict=True)}
+                rankings[next(queries).query_id] = Run.rank(ranked, 10)
+        return round(evaluate(Run("terms", rankings), self.dev.qrels, [DEV_MEASURE]).means[DEV_MEASURE], 6)
+
+
+def _batches(queries: Sequence[Query]) -> list[Sequence[Query]]:
+    return [queries[start : start + 64] for start in range(0, len(queries), 64)]

@@ -1,0 +1,75 @@
+"""The baselines at their best, each with what it cost: BM25 tuned on dev, dense encoders, and their hybrids tuned on dev.
+
+Names: `bm25_default`, `bm25` (tuned), one for every encoder given (e.g. `dense`, `dense_finetuned`), and for each of these
+`hybrid_<name>` (linear, weight and normalisation tuned) and `hybrid_<name>_rrf` (reciprocal ranks, nothing to tune), both with the
+tuned BM25. Training a baseline's parts and tuning them counts as building it.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from experiments.retrieval import DEV_DEPTH, Built, build_retriever
+from genir.errors import DataError
+from genir.records import Dataset
+from retrievers.fusion import HybridRetriever
+from retrievers.tuning import MEASURE, BM25Grid, TunedBM25, TunedHybrid, tune_bm25, tune_hybrid
+
+
+@dataclass(frozen=True)
+class Baselines:
+    """Retrievers ready to search, by name, and how their settings were chosen."""
+
+    built: Mapping[str, Built]
+    bm25: TunedBM25
+    hybrids: Mapping[str, TunedHybrid]
+
+
+def build_baselines(
+    dataset: Dataset,
+    data: Path,
+    encoders: Mapping[str, str],
+    measure: str = MEASURE,
+    cache: Path | None = None,
+    device: str = "auto",
+    grid: BM25Grid | None = None,
+) -> Baselines:
+    """Tune and build every baseline; `encoders` maps a baseline's name to an encoder's name or folder.
+
+    Raises DataError where the data set has no dev split.
+    """
+    if not dataset.qrels.get("dev"):
+        raise DataError(f"{dataset.name}: has no dev split to tune on; add qrels/dev.tsv")
+    queries, qrels = dataset.split("dev"), dataset.qrels["dev"]
+    tuned = tune_bm25(dataset.corpus, queries, qrels, grid, measure)
+    bm25 = build_retriever("bm25", dataset, data, bm25=tuned.settings)
+    on_dev = {"tuned_on": f"dev: {measure} {tuned.value:.4f} of {tuned.queries} queries"}
+    bm25 = replace(bm25, build_seconds=bm25.build_seconds + tuned.seconds, settings={**bm25.settings, **on_dev})
+    built = {"bm25_default": build_retriever("bm25", dataset, data), "bm25": bm25}
+    lexical = bm25.retriever.search(queries, DEV_DEPTH)
+    hybrids: dict[str, TunedHybrid] = {}
+    for name, encoder in encoders.items():
+        dense = built[name] = build_retriever("dense", dataset, data, encoder=encoder, cache=cache, device=device)
+        begun = time.monotonic()
+        best = hybrids[f"hybrid_{name}"] = tune_hybrid(
+            lexical, dense.retriever.search(queries, DEV_DEPTH), qrels, measure
+        )
+        seconds = time.monotonic() - begun
+        linear = HybridRetriever(bm25.retriever, dense.retriever, **best.as_settings())
+        ranks = HybridRetriever(bm25.retriever, dense.retriever, method="reciprocal-rank")
+        on_dev = {"tuned_on": f"dev: {measure} {best.value:.4f} of {len(queries)} queries"}
+        built[f"hybrid_{name}"] = _fused(linear, bm25, dense, seconds, on_dev)
+        built[f"hybrid_{name}_rrf"] = _fused(ranks, bm25, dense, 0.0, {})
+    return Baselines(built, tuned, hybrids)
+
+
+def _fused(hybrid: HybridRetriever, first: Built, second: Built, seconds: float, about: Mapping[str, str]) -> Built:
+    """A hybrid with the cost of both sides."""
+    return Built(
+        hybrid,
+        first.build_seconds + second.build_seconds + seconds,
+        first.index_bytes + second.index_bytes,
+        first.weight_bytes + second.weight_bytes,
+        {**asdict(hybrid.settings), **about, "first": dict(first.settings), "second": dict(second.settings)},
+    )

@@ -1,0 +1,151 @@
+"""Generative retrieval that plans ahead: the model scores documents by their terms first, then writes identifiers with that in view.
+
+PAG (Zeng et al. 2024, arXiv:2404.14600): one reading of the question gives both the terms' scores of all documents, in one sparse
+product, and the beam search's step function; a beam is judged by what it has written plus the best terms' score that it can still
+reach. With weight w a document's score is
+
+    s(q, d) = w * (sum of the logits of its identifier) + (score of its terms)
+
+exactly; what planning changes is which documents the beams reach. Documents under one identifier have their own terms' scores.
+
+Known gap: a document is found by its identifier alone, so that of two under one identifier both are found or neither, and the
+weaker one may stand in place of another document that was pruned. Adding and removing documents needs the terms to be made again.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Protocol
+
+import torch
+
+from genir.beam_search import DecodingSettings, Hypothesis, search
+from genir.constraints.tree_maxima import Plan, TreeMaxima
+from genir.errors import ArtefactError, ConfigError
+from genir.models.term_head import StateModel, TermHead
+from genir.protocols import IdentifierModel, NextToken
+from genir.records import DocIDTokens, Query, Run, ScoredDoc
+from retrievers.generative import GenerativeRetriever, GenerativeSettings, IdentifierTable
+from retrievers.ranking import check_k
+
+
+class PlanningModel(IdentifierModel, StateModel, Protocol):
+    """A model that writes identifiers, and shows its encoder's states."""
+
+
+class _Weighted:
+    """A step function whose logits count `weight` times."""
+
+    def __init__(self, step: NextToken, weight: float) -> None:
+        self.step, self.weight = step, weight
+
+    def __call__(
+        self, tokens: torch.Tensor, parents: torch.Tensor | None, allowed: torch.Tensor | None
+    ) -> torch.Tensor:
+        return self.step(tokens, parents, allowed).mul_(self.weight)
+
+
+class PlanningRetriever(GenerativeRetriever):
+    """A `GenerativeRetriever` with a head for terms, made for the same documents; `head.sequence_weight` is w."""
+
+    model: PlanningModel
+
+    def __init__(
+        self,
+        model: PlanningModel,
+        identifiers: IdentifierTable,
+        head: TermHead,
+        settings: GenerativeSettings | None = None,
+    ) -> None:
+        """Raises ArtefactError where the head's documents are not those of the identifiers."""
+        super().__init__(model, identifiers, settings or GenerativeSettings())
+        if tuple(identifiers.tokens) != head.sets.doc_ids:
+            raise ArtefactError(
+                f"terms of {len(head.sets)} documents, identifiers of {len(identifiers.tokens)}, and not the same ones: train the "
+                "terms again"
+            )
+        self.head = head
+
+    @cached_property
+    def maxima(self) -> TreeMaxima:
+        """What planning needs of the tree."""
+        return TreeMaxima.of(self.constraint)
+
+    @property
+    def decoding(self) -> DecodingSettings:
+        """See GenerativeRetriever. Raises ConfigError for settings that do not go with planning."""
+        decoding = super().decoding
+        if (decoding.scoring, decoding.num_beam_groups, decoding.length_penalty) != ("logits", 1, 0):
+            raise ConfigError(
+                f"planning ahead adds to sums of logits; got scoring {decoding.scoring!r}, {decoding.num_beam_groups} groups and "
+                f"length penalty {decoding.length_penalty:g}: leave them out, or search without terms"
+            )
+        return decoding
+
+    def with_documents(self, tokens: Mapping[str, DocIDTokens]) -> GenerativeRetriever:
+        """Not for a retriever with terms: raises ConfigError."""
+        raise ConfigError("a model with terms cannot take in documents yet: search without terms, or train them again")
+
+    def without_documents(self, doc_ids: Iterable[str]) -> GenerativeRetriever:
+        """Not for a retriever with terms: raises ConfigError."""
+        raise ConfigError(
+            "a model with terms cannot let go of documents yet: search without terms, or train them again"
+        )
+
+    def _beams(self, texts: list[str]) -> list[dict[str, float]]:
+        step, states = self.model.begin_with_states(texts)
+        plan = self.maxima.plan(self.term_scores(texts, states))
+        weighted = _Weighted(step, self.head.sequence_weight)
+        found = search(weighted, self.constraint, len(texts), self.decoding, plan)
+        return [self._documents(plan, row, hypotheses) for row, hypotheses in enumerate(found)]
+
+    def _documents(self, plan: Plan, row: int, hypotheses: Sequence[Hypothesis]) -> dict[str, float]:
+        """{doc_id: score} with every document's own terms in place of the best ones under its identifier."""
+        numbers = self.index.numbers
+        terms, by_rank = plan.documents[row].tolist(), plan.by_rank[row].tolist()
+        ranks = self.maxima.rank_of_document
+        scores = {}
+        for hypothesis in hypotheses:
+            for doc_id in self.index.documents_of(hypothesis.leaf):
+                number = numbers[doc_id]
+                scores[doc_id] = hypothesis.score - by_rank[int(ranks[number])] + terms[number]
+        return scores
+
+    def _score_all(self, texts: list[str]) -> list[dict[str, float]]:
+        _, states = self.model.begin_with_states(texts)
+        terms = self.term_scores(texts, states).tolist()
+        numbers, weight = self.index.numbers, self.head.sequence_weight
+        return [
+            {doc_id: weight * score + row[numbers[doc_id]] for doc_id, score in found.items()}
+            for found, row in zip(super()._score_all(texts), terms, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def term_scores(self, texts: Sequence[str], states: torch.Tensor) -> torch.Tensor:
+        """Shape (B, N): what the terms of texts score, with the encoder's states (B, T, D)."""
+        scores: torch.Tensor = self.head(self.head.read(texts, self.model.token_spans(texts), states))
+        return scores
+
+
+class TermsRetriever:
+    """The terms of a `PlanningRetriever` alone: all documents scored in one sparse product, no identifier written."""
+
+    def __init__(self, planning: PlanningRetriever) -> None:
+        self.planning = planning
+        self.name = "terms"
+
+    def search(self, queries: Sequence[Query], k: int) -> Run:
+        """At most k documents a query, none that shares no term with it. Raises ConfigError for k < 1."""
+        check_k(k)
+        planning = self.planning
+        ids = planning.head.sets.doc_ids
+        rankings: dict[str, tuple[ScoredDoc, ...]] = {query.query_id: () for query in queries}
+        size = planning.settings.batch_size
+        for start in range(0, len(queries), size):
+            batch = queries[start : start + size]
+            texts = [query.text for query in batch]
+            _, states = planning.model.begin_with_states(texts)
+            best = planning.term_scores(texts, states).topk(min(k, len(ids)), dim=1)
+            for query, places, values in zip(batch, best.indices.tolist(), best.values.tolist(), strict=True):
+                found = {ids[place]: value for place, value in zip(places, values, strict=True) if value > 0}
+                rankings[query.query_id] = Run.rank(found, k)
+        return Run(self.name, rankings)

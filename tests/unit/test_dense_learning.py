@@ -1,0 +1,205 @@
+"""`genir train-dense` and `genir tune`, end to end on a data set of twelve towns and an encoder of random weights."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments.dense_learning import Questions, _at_most, _dev_pool, _training_and_dev, read_config
+from experiments.retrieval import build_retriever
+from experiments.tuned_baselines import build_baselines
+from genir.embedding import TextEncoder
+from genir.errors import DataError
+from genir.formats import write_dataset
+from genir.records import Dataset, Document, Qrels, Query
+from retrievers.bm25 import BM25Settings
+from retrievers.dense_training import DenseConfig
+from tests.tiny_journey import Outcome, genir
+from tests.tiny_text_models import save_tiny_bert
+
+TOWNS = ("Oslo", "Lima", "Cairo", "Quito", "Paris", "Rome", "Hanoi", "Accra", "Doha", "Sofia", "Bern", "Riga")
+QUICK = (
+    "passage_tokens=32",
+    "query_tokens=32",
+    "training.epochs=2",
+    "training.batch_size=4",
+    "training.precision=float32",
+)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_bert(tmp_path_factory.mktemp("encoder"), 16)
+
+
+@pytest.fixture(scope="module")
+def towns() -> Dataset:
+    corpus = tuple(Document(f"d{i}", f"{name} lies far away.", name) for i, name in enumerate(TOWNS))
+    queries = {f"q{i}": Query(f"q{i}", f"where is {name}") for i, name in enumerate(TOWNS)}
+    judged = {f"q{i}": {f"d{i}": 1} for i in range(len(TOWNS))}
+    parts = {"train": range(0, 8), "dev": range(8, 10), "test": range(10, 12)}
+    qrels = {split: Qrels({f"q{i}": judged[f"q{i}"] for i in part}) for split, part in parts.items()}
+    return Dataset("towns", corpus, queries, qrels)
+
+
+@pytest.fixture(scope="module")
+def data(towns: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "towns"
+    write_dataset(towns, folder)
+    return folder
+
+
+def train_dense(data: Path, out: Path, encoder: Path, *options: str, settings: Sequence[str] = QUICK) -> Outcome:
+    chosen = [part for setting in settings for part in ("--set", setting)]
+    return genir("train-dense", "--data", data, "--out", out, "--encoder", encoder, *chosen, *options)
+
+
+def test_the_folder_is_an_encoder_that_every_command_takes(data: Path, encoder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tuned"
+    done = train_dense(data, out, encoder)
+    assert (done.code, done.warnings) == (0, ())
+    assert done.out.startswith(f"{out}: 8 pairs, ")
+    assert "nDCG@10 of 2 dev queries among 12 documents" in done.out
+    names = {path.name for path in out.iterdir()}
+    assert {"config.json", "model.safetensors", "manifest.json", "training.json"} <= names
+    assert not names & {"checkpoint.safetensors", "best.safetensors"}
+    history = json.loads((out / "training.json").read_text())["history"]
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert [point["step"] for point in history] == [0, 2, 4]
+    assert manifest["facts"]["best_dev"] == max(point["dev"] for point in history)
+    assert set(manifest["inputs"]) == {"corpus", "queries", "qrels/train", "qrels/dev", "pretrained"}  # no test split
+    assert TextEncoder(str(out)).encode(["Oslo"]).shape == (1, 16)
+    run = tmp_path / "runs" / "dense.trec"
+    where = ("--data", data, "--split", "test", "--out", run)
+    assert genir("search", *where, "--retriever", "dense", "--encoder", out).code == 0
+    cost = json.loads(run.with_suffix(".json").read_text())
+    assert cost["settings"]["training_seconds"] == manifest["facts"]["seconds"]
+    assert cost["cost"]["build_seconds"] >= cost["settings"]["training_seconds"]
+    again = train_dense(data, out, encoder)
+    assert again.code == 0
+    assert "reused" in again.err
+
+
+def test_baselines_with_their_costs(towns: Dataset, data: Path, encoder: Path, tmp_path: Path) -> None:
+    made = build_baselines(towns, data, {"dense": str(encoder)}, cache=tmp_path)
+    assert set(made.built) == {"bm25_default", "bm25", "dense", "hybrid_dense", "hybrid_dense_rrf"}
+    assert made.built["bm25"].settings["tuned_on"] == "dev: nDCG@10 1.0000 of 2 queries"
+    for one in made.built.values():
+        assert one.build_seconds > 0
+        assert one.index_bytes > 0
+        assert len(one.retriever.search(towns.split("test"), 3).rankings) == 2
+    sides = [made.built[name].build_seconds for name in ("bm25", "dense")]
+    assert made.built["hybrid_dense"].build_seconds >= sum(sides)
+    assert made.built["hybrid_dense"].settings["weight"] == made.hybrids["hybrid_dense"].weight
+    with pytest.raises(DataError, match="towns: has no dev split to tune on"):
+        build_baselines(replace(towns, qrels={}), data, {})
+
+
+def test_bm25_settings_reach_the_retriever_and_the_hybrid(towns: Dataset, data: Path, encoder: Path) -> None:
+    settings = BM25Settings(k1=2.0, fields=("title",))
+    assert build_retriever("bm25", towns, data, bm25=settings).settings["fields"] == ("title",)
+    built = build_retriever("hybrid", towns, data, encoder=str(encoder), bm25=settings)
+    assert built.retriever.first.settings == settings  # type: ignore[attr-defined]
+    assert built.settings["tuned_on"] == "dev"
+
+
+def test_tune_prints_the_grid_and_writes_it(data: Path, encoder: Path, tmp_path: Path) -> None:
+    done = genir("tune", "bm25", "--data", data, "--out", tmp_path / "bm25.json", "--json")
+    rows, written = json.loads(done.out), json.loads((tmp_path / "bm25.json").read_text())
+    assert (len(rows), len(written["grid"])) == (108, 108)
+    assert rows[0] == {"fields": "title+text", "k1": 0.9, "b": 0.4, "value": 1.0}
+    assert written["settings"]["fields"] == ["title", "text"]
+    done = genir("tune", "hybrid", "--data", data, "--encoder", encoder, "--out", tmp_path / "hybrid.json", "--json")
+    assert {row["normalisation"] for row in json.loads(done.out)} == {"min-max", "z", "reciprocal ranks"}
+    assert json.loads((tmp_path / "hybrid.json").read_text())["normalisation"] in ("min-max", "z")
+
+
+def test_without_training_queries(towns: Dataset, encoder: Path, tmp_path: Path) -> None:
+    write_dataset(replace(towns, qrels={"test": towns.qrels["test"]}), tmp_path / "bare")
+    fault = train_dense(tmp_path / "bare", tmp_path / "out", encoder).fault
+    assert fault.startswith("bare: has no training queries (qrels/train.tsv); add some, or set pseudo_queries to 4")
+    assert not (tmp_path / "out").exists()
+    settings = (*QUICK, "pseudo_queries=2", "training.epochs=1")
+    done = train_dense(tmp_path / "bare", tmp_path / "out", encoder, settings=settings)
+    assert done.code == 0, done.err
+    assert "dev queries among 12 documents" in done.out  # of pseudo-queries that were held out
+
+
+def test_training_queries_that_name_unknown_documents(towns: Dataset, encoder: Path, tmp_path: Path) -> None:
+    broken = replace(towns, qrels={"train": Qrels({"q0": {"d99": 1}})})
+    write_dataset(broken, tmp_path / "broken")
+    fault = train_dense(tmp_path / "broken", tmp_path / "out", encoder).fault
+    assert "qrels/train.tsv:2: no document has the id 'd99'" in fault
+
+
+@pytest.mark.parametrize(
+    ("setting", "fault"),
+    [
+        ("hard_negative=2", "train-dense: unknown key 'hard_negative': did you mean 'hard_negatives'?"),
+        ("training.epoch=2", "train-dense training: unknown key 'epoch': did you mean 'epochs'?"),
+        ("trainin.epochs=2", "setting 'trainin.epochs': unknown table 'trainin': did you mean 'training'?"),
+        ("scale=warm", "train-dense scale: expected float, got 'warm'"),
+        ('mined_by=["bm52"]', "train-dense mined_by: unknown value 'bm52': did you mean 'bm25'?"),
+        ("training.batch_size=0", "impossible training: "),
+    ],
+)
+def test_misspelt_settings(data: Path, encoder: Path, tmp_path: Path, setting: str, fault: str) -> None:
+    assert train_dense(data, tmp_path / "out", encoder, settings=[setting]).fault.startswith(fault)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(data: Path, encoder: Path, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    assert "already holds other things (notes.txt)" in train_dense(data, tmp_path, encoder).fault
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "checkpoint.safetensors").write_text("")
+    assert "holds an unfinished training; go on with --resume" in train_dense(data, tmp_path / "cut", encoder).fault
+
+
+def test_other_settings_replace_a_finished_encoder(data: Path, encoder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tuned"
+    none = (*QUICK[:2], "training.epochs=0", "hard_negatives=0", "training.precision=float32")
+    assert train_dense(data, out, encoder, settings=none).code == 0
+    (out / "manifest.json").write_text((out / "manifest.json").read_text().replace('"training.json"', '"vocab.txt"'))
+    (out / "vocab.txt").write_bytes((out / "training.json").read_bytes())  # a file that the next encoder has none of
+    done = train_dense(data, out, encoder)
+    assert done.warnings == (f"{out}: holds a finished encoder of other inputs or settings; it will be replaced",)
+    assert not (out / "vocab.txt").exists()
+    assert json.loads((out / "manifest.json").read_text())["config"]["hard_negatives"] == 2
+
+
+def test_a_configuration_file_and_settings_over_it(tmp_path: Path) -> None:
+    path = tmp_path / "dense.toml"
+    path.write_text('encoder = "one"\nscale = 30\n[training]\nepochs = 7\n')
+    config = read_config(path, ["training.seed=3", "hard_negatives=0"], None)
+    assert (config.encoder, config.scale, config.hard_negatives) == ("one", 30.0, 0)
+    assert (config.training.epochs, config.training.seed, config.training.batch_size) == (7, 3, 16)
+    assert read_config(path, [], "other").encoder == "other"
+    assert read_config(None) == DenseConfig()
+
+
+def test_at_most_so_many_pairs(towns: Dataset) -> None:
+    asked, _ = _training_and_dev(towns, DenseConfig())
+    some = _at_most(asked, 3, 0)
+    assert len(some.queries) == len(some.qrels) == 3
+    assert _at_most(asked, 3, 0) == some != _at_most(asked, 3, 1)
+    assert len(_training_and_dev(towns, DenseConfig(max_pairs=3))[0].queries) == 3
+
+
+def test_without_a_dev_split_every_tenth_training_query_is_held_out(towns: Dataset) -> None:
+    asked, dev = _training_and_dev(replace(towns, qrels={"train": towns.qrels["train"]}), DenseConfig())
+    assert [query.query_id for query in dev.queries] == ["q0"]
+    assert "q0" not in asked.qrels.judgements
+    assert len(asked.queries) == 7
+
+
+def test_the_dev_pool_holds_what_is_relevant_and_what_is_like_it() -> None:
+    corpus = [Document(f"d{i}", "nothing in common") for i in range(30)] + [
+        Document("right", "a harbour"), Document("like", "harbour harbour"),
+    ]  # fmt: skip
+    dev = Questions((Query("q", "which harbour"),), Qrels({"q": {"right": 1}}))
+    assert {document.doc_id for document in _dev_pool(corpus, dev, 2)} == {"right", "like"}
+    assert len(_dev_pool(corpus, dev, 10)) == 10
+    assert len(_dev_pool(corpus, dev, 100)) == 32
