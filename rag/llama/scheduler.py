@@ -167,7 +167,7 @@ class Scheduler:
         """Let waiting requests run while their prompts find room beside those already promised."""
         while self._waiting:
             request = self._waiting[0]
-            running = sum(other.width for other in self._running.values())
+            running = self._running_sequences()
             promised = sum(self._missing(other) for other in self._prompts)
             if running and running + request.width > self.limits.max_running:
                 break
@@ -213,10 +213,15 @@ class Scheduler:
         return self._launch(batch, flight)
 
     def _decode(self) -> MicroBatch | None:
-        """One token of each of the sequences that have waited longest; neighbours are of like length."""
+        """One token of each of the sequences that have waited longest; neighbours are of like length.
+
+        None while as many are under way as what runs should make: those that come back join what waits here.
+        """
         batch, flight = MicroBatch(self._number, decode=True), _Flight()
         chosen: list[tuple[Request, Sequence]] = []
-        most = self._share_of_running()
+        running, most = self._running_sequences(), self._share_of_running()
+        if most and len(self.flights) >= -(-running // most):
+            return None
         for request in list(self._ready):
             if chosen and len(chosen) + len(request.sequences) > most:
                 break
@@ -234,10 +239,12 @@ class Scheduler:
             self._put(batch, flight, *chosen[i], 1)
         return self._launch(batch, flight)
 
+    def _running_sequences(self) -> int:
+        return sum(request.width for request in self._running.values())
+
     def _share_of_running(self) -> int:
         """Most sequences of a micro-batch: what runs, dealt out over all micro-batches."""
-        running = sum(request.width for request in self._running.values())
-        limits = self.limits
+        running, limits = self._running_sequences(), self.limits
         share = -(-running // limits.micro_batches)
         if share < limits.full_rows:
             share = max(share, min(limits.full_rows, -(-running // (limits.fewest or limits.micro_batches))))
