@@ -24,6 +24,7 @@ from genir.manifest import sha256_of, write_atomically
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 _ENCODER_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")  # weights, configuration, tokenizer
+_ABOUT = ("manifest.json", "training.json")  # what lies beside them in an encoder of ours, and says nothing of its vectors
 
 
 def resolve_encoder(name: str) -> str:
@@ -45,7 +46,11 @@ def encoder_fingerprint(name: str) -> str:
     folder = Path(resolve_encoder(name))
     if not folder.is_dir():
         return name
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix in _ENCODER_FILES)
+    files = sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and path.suffix in _ENCODER_FILES and path.name not in _ABOUT
+    )
     listed = "".join(f"{path.name}\0{sha256_of(path)}\n" for path in files)
     return hashlib.sha256(listed.encode()).hexdigest()
 
