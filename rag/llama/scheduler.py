@@ -55,11 +55,12 @@ class SchedulerCounts:
 
 @dataclass(slots=True)
 class _Flight:
-    """A micro-batch under way: its sequences in the order of its rows, and whether a token was wanted of each."""
+    """A micro-batch under way: its sequences in the order of its rows, and whether a token was wanted of each; what it is."""
 
     rows: list[tuple[Request, Sequence, int, bool]] = field(
         default_factory=list
     )  # (request, sequence, new tokens, wanted)
+    decode: bool = False
 
 
 class Scheduler:
@@ -110,7 +111,8 @@ class Scheduler:
 
     def schedule(self) -> MicroBatch | None:
         """The next micro-batch, or None while nothing can start."""
-        if len(self.flights) >= self.limits.in_flight:
+        spare = self.limits.in_flight > 1  # one chunk of prefill may be under way beside the decode steps
+        if len(self.flights) >= self.limits.in_flight + spare:
             return None
         self._admit()
         order = (self._prefill, self._decode) if self._prefill_next else (self._decode, self._prefill)
@@ -217,10 +219,11 @@ class Scheduler:
 
         None while as many are under way as what runs should make: those that come back join what waits here.
         """
-        batch, flight = MicroBatch(self._number, decode=True), _Flight()
+        batch, flight = MicroBatch(self._number, decode=True), _Flight(decode=True)
         chosen: list[tuple[Request, Sequence]] = []
         running, most = self._running_sequences(), self._share_of_running()
-        if most and len(self.flights) >= -(-running // most):
+        flying = sum(flight.decode for flight in self.flights.values())
+        if most and flying >= min(self.limits.in_flight, -(-running // most)):
             return None
         for request in list(self._ready):
             if chosen and len(chosen) + len(request.sequences) > most:
