@@ -55,7 +55,8 @@ def build(
     scheme: Annotated[
         str,
         typer.Option(
-            "--scheme", help="atomic, numeric, hierarchical, residual, product, title, url, key-terms, ngram or random."
+            "--scheme",
+            help="atomic, numeric, hierarchical, residual, product, title, url, key-terms, ngram, views or random.",
         ),
     ] = "residual",
     settings: Annotated[

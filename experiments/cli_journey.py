@@ -86,10 +86,13 @@ def run_experiment(
     if name not in EXPERIMENTS:
         raise unknown_name("experiment", name, EXPERIMENTS)
     summary = EXPERIMENTS[name](dataset, out, config, work or Path("runs") / "quality" / dataset.resolve().name)
+    if as_json:
+        show([{"data": split, "systems": systems} for split, systems in summary.items()], [], as_json=True)
+        return
     rows = [
         {"data": split, "system": system}
         | {measure: f"{found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}]" for measure, found in row.items()}
         for split, systems in summary.items()
         for system, row in systems.items()
     ]
-    show(summary if as_json else rows, list(rows[0]), title=f"{name}, {dataset}", as_json=as_json)
+    show(rows, list(rows[0]), title=f"{name}, {dataset}")

@@ -49,6 +49,10 @@ Front = Annotated[
         show_default="none",
     ),
 ]
+StepTimeout = Annotated[
+    float,
+    typer.Option("--step-timeout", min=1.0, metavar="S", help="A stage that computes one step for longer hangs."),
+]
 
 
 def generate(
@@ -86,6 +90,7 @@ def generate(
     cache_memory: CacheMemory = None,
     micro_batches: MicroBatches = None,
     front: Front = "",
+    step_timeout: StepTimeout = 30.0,
     backend: Annotated[
         str,
         typer.Option("--backend", help="llama (this engine), hf, vllm, or openai (--model is then the server's URL)."),
@@ -113,7 +118,7 @@ def generate(
             raise ConfigError(f"--backend {backend}: leave out {names}, they are the backend llama's")
         _write(make_generator(backend, model, device, dtype), prompt, params, as_json)
         return
-    options = _options(stages, dtype, int8, attention, device, front, cache_memory, micro_batches)
+    options = _options(stages, dtype, int8, attention, device, front, cache_memory, micro_batches, step_timeout)
     with _engine(Path(model), options) as engine:
         _write(engine, prompt, params, as_json)
 
@@ -210,12 +215,15 @@ def serve_llm(
     attention: Attention = "auto",
     device: Device = "auto",
     front: Front = "",
+    step_timeout: StepTimeout = 30.0,
 ) -> None:
     """Serve a LLaMA model with OpenAI's API: /v1/completions, /v1/chat/completions, /v1/models, /health. Ctrl-C ends it."""
     from experiments.llm_plan import gigabytes
     from rag.serving.server import open_port, serve, url_of
 
-    options = _options(stages, dtype, int8, attention, device, front, cache_memory, micro_batches, max_running)
+    options = _options(
+        stages, dtype, int8, attention, device, front, cache_memory, micro_batches, step_timeout, max_running
+    )
 
     def ready() -> None:
         cache = engine.statistics().cache
@@ -236,6 +244,7 @@ def _options(
     front: str,
     cache_memory: str | None,
     micro_batches: int | None,
+    step_timeout: float,
     max_running: int = 64,
 ) -> "EngineOptions":
     """The engine's options from the commands'."""
@@ -253,6 +262,7 @@ def _options(
         max_running=max_running,
         cache_bytes=None if cache_memory is None else int(parse_bytes(cache_memory, "--cache-memory")),
         front=front,
+        step_timeout=step_timeout,
     )
 
 

@@ -1,7 +1,7 @@
 """`genir train`, `genir search`, `genir evaluate`: the model, its rankings, and what they are worth."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,10 +17,17 @@ from experiments.cli_options import (
     Json,
     LengthPenalty,
     Model,
+    NoTerms,
+    Rerank,
+    RerankDepth,
+    RerankWeight,
     Scoring,
-    Terms,
     Threshold,
+    Views,
 )
+
+if TYPE_CHECKING:
+    from experiments.reranking import RerankChoice
 
 
 def train(
@@ -77,6 +84,30 @@ def train_terms(
     )
 
 
+def train_rerank(
+    data: Data,
+    model: Annotated[
+        Path, typer.Option("--model", help="Model folder made by `genir train-terms`.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Model folder to make.", show_default=False)],
+    config: Annotated[
+        Path | None, typer.Option("--config", help="TOML file of settings.", show_default="built-in defaults")
+    ] = None,
+) -> None:
+    """Add a rerank head to a model with terms: it learns from the training questions' beams which of a beam's documents is right.
+
+    How long it learns is chosen on the dev split. Use it with `genir search --rerank head`.
+    """
+    from experiments.rerank_learning import RerankConfig
+    from experiments.rerank_learning import train_rerank as run
+
+    facts = run(data, model, RerankConfig.read(config), out)["facts"]
+    print(
+        f"{out}: {facts['rerank_lists']} beams, {facts['rerank_seconds']:.0f} s; {facts['rerank_measure']}: "
+        f"{facts['rerank_start_dev']:.4f} before training, {facts['rerank_best_dev']:.4f} now"
+    )
+
+
 def search(
     question: Annotated[
         str | None, typer.Argument(help="One question; leave out to search a split.", show_default=False)
@@ -104,7 +135,11 @@ def search(
     num_beam_groups: Groups = None,
     diversity_penalty: Diversity = None,
     threshold: Threshold = None,
-    terms: Terms = None,
+    no_terms: NoTerms = False,
+    views: Views = None,
+    rerank: Rerank = None,
+    rerank_depth: RerankDepth = None,
+    rerank_weight: RerankWeight = None,
     encoder: Encoder = DEFAULT_ENCODER,
     cache: Cache = None,
     device: Device = "auto",
@@ -133,8 +168,10 @@ def search(
         num_beam_groups=num_beam_groups,
         diversity_penalty=diversity_penalty,
         threshold=threshold,
-        terms=terms,
+        terms=False if no_terms else None,
+        views=views,
     )
+    choice = _reranker(rerank, rerank_depth, rerank_weight)
     if k < 1:
         raise ConfigError(f"-k {k}: expected at least 1 document a query")
     if (question is None) == (split is None):
@@ -145,7 +182,7 @@ def search(
         raise ConfigError("--out FILE is needed to search a split, e.g. --out runs/generative.trec")
     else:
         check_run_path(out)
-    if question is not None and retriever in GENERATIVE and model is not None and data is None:
+    if question is not None and retriever in GENERATIVE and model is not None and data is None and choice is None:
         rows = load_model_for(retriever, model, device).answer_rows(question, k, decoding)
         columns = list(rows[0]) if rows else ["rank", "score", "doc_id", "title"]
         show(rows, columns, title=question, as_json=as_json)
@@ -153,9 +190,13 @@ def search(
     if data is None:
         raise ConfigError("--data DIR is needed here: the folder made by `genir data import`")
     dataset = load_dataset(data, [] if split is None else [split])
-    if retriever == "hybrid":
-        dataset = load_dataset(data)  # its weight is tuned on dev
+    if retriever == "hybrid" or choice is not None:
+        dataset = load_dataset(data)  # their weights are tuned on dev
     built = build_retriever(retriever, dataset, data, model, decoding, encoder, cache, device)
+    if choice is not None:
+        from experiments.reranking import rerank as reranked
+
+        built = reranked(built, choice, dataset, model, device)
     if split is not None:
         assert out is not None
         inputs = {"corpus": sha256_of(data / "corpus.jsonl")}
@@ -172,14 +213,29 @@ def search(
     show(rows, ["rank", "score", "doc_id", "title"], title=question, as_json=as_json)
 
 
+def _reranker(kind: str | None, depth: int | None, weight: float | None) -> "RerankChoice | None":
+    """What the options about reranking say. Raises ConfigError where there is nothing to rerank with."""
+    from genir.errors import ConfigError
+
+    given = {"--rerank-depth": depth, "--rerank-weight": weight}
+    if kind is None:
+        named = [name for name, value in given.items() if value is not None]
+        if named:
+            raise ConfigError(f"{', '.join(named)}: goes with --rerank KIND, which is not given")
+        return None
+    from experiments.reranking import RerankChoice
+
+    return RerankChoice.parse(kind, 50 if depth is None else depth, weight)
+
+
 def _decoding(retriever: str, **named: object) -> dict[str, object]:
     """The settings of the generative search that were given. Raises ConfigError for another retriever."""
-    from experiments.registry import GENERATIVE
+    from experiments.registry import GENERATIVE, option_of
     from genir.errors import ConfigError
 
     decoding = {name: value for name, value in named.items() if value is not None}
     if decoding and retriever not in GENERATIVE:
-        given = ", ".join(f"--{name.replace('_', '-')}" for name in decoding)
+        given = ", ".join(map(option_of, decoding))
         raise ConfigError(f"{given}: for the generative retriever only; --retriever is {retriever}")
     return decoding
 

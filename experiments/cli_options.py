@@ -52,11 +52,34 @@ Threshold = Annotated[
         show_default="as trained",
     ),
 ]
-Terms = Annotated[
-    bool | None,
+Views = Annotated[
+    str | None,
     typer.Option(
-        "--terms/--no-terms",
-        help="Whether a model that has terms plans ahead with them.",
-        show_default="with terms, where it has any",
+        "--views",
+        help="What a document's views make together: sum or max of their scores. For models of scheme views.",
+        show_default="as built",
     ),
 ]
+Rerank = Annotated[
+    str | None,
+    typer.Option(
+        "--rerank",
+        metavar="KIND",
+        help="Score what was found anew: cross-encoder:NAME or likelihood:NAME (Hugging Face), writer:DIR (a query writer), or "
+        "head (of `genir train-rerank`). Needs --data.",
+        show_default="none",
+    ),
+]
+RerankDepth = Annotated[
+    int | None, typer.Option("--rerank-depth", min=1, help="Documents a query to rerank.", show_default="50")
+]
+RerankWeight = Annotated[
+    float | None,
+    typer.Option(
+        "--rerank-weight",
+        min=0,
+        help="Share of the first retriever's score, normalised, in the new one.",
+        show_default="tuned on dev; 0 without a dev split, or with head",
+    ),
+]
+NoTerms = Annotated[bool, typer.Option("--no-terms", help="Search by codes alone, though the model has terms.")]

@@ -11,7 +11,14 @@ from typing import Any
 from docids.ngram import NgramTable
 from docids.table import DocIDTable
 from docids.vectors import corpus_vectors
-from experiments.identifiers import FILES, diagnose_identifiers, load_identifiers, save_identifiers
+from experiments.identifiers import (
+    FILES,
+    Identifiers,
+    diagnose_identifiers,
+    load_identifiers,
+    one_each,
+    save_identifiers,
+)
 from experiments.registry import make_scheme, parse_settings
 from genir.embedding import TextEncoder
 from genir.errors import DataError
@@ -70,15 +77,15 @@ def build_docids(
         table = made.assign(corpus)
         if isinstance(embeds_with, TextEncoder):
             vectors = corpus_vectors(corpus, embeds_with)
-    assert isinstance(table, DocIDTable | NgramTable)
+    assert isinstance(table, Identifiers)
     (out / MANIFEST).unlink(missing_ok=True)  # from here on the folder is unfinished
     save_identifiers(table, out)
     figures = diagnose_identifiers(table, vectors)
-    if isinstance(table, DocIDTable):
-        _warn_of_collisions(figures)
-        _warn_of_idle_codes(table, figures)
-    else:
+    if isinstance(table, NgramTable):
         _warn_of_nameless(figures)
+    else:
+        _warn_of_collisions(figures)
+        _warn_of_idle_codes(one_each(table), figures)
     return write_manifest(out, "docids", config, inputs, seed, **figures)
 
 

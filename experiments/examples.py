@@ -82,7 +82,7 @@ def make_examples(
     if pseudo is None:
         model_free = settings.model_free(dataset)
         pseudo = make_pseudo_queries(dataset.corpus, model_free) if model_free is not None else []
-    dev = _judged_dev(dataset, dev_queries)
+    dev = judged_dev(dataset, dev_queries)
     if dev is None:  # every tenth pseudo-query is kept from training
         held = pseudo[::10][:dev_queries] or pseudo[:1]
         kept = set(map(id, held))
@@ -129,7 +129,8 @@ def _views(document: Document, settings: ExamplesConfig) -> Iterator[tuple[str, 
         yield " ".join(document.title.split()), "title", settings.title_weight
 
 
-def _judged_dev(dataset: Dataset, most: int) -> DevSet | None:
+def judged_dev(dataset: Dataset, most: int) -> DevSet | None:
+    """At most so many queries of the dev split, evenly chosen; None where there is none."""
     if not dataset.qrels.get("dev"):
         return None
     queries = dataset.split("dev")

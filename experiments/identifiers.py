@@ -1,6 +1,7 @@
-"""Folders of identifiers of either kind: one identifier a document (DocIDTable), or all of its n-grams (NgramTable).
+"""Folders of identifiers of any kind: one a document (DocIDTable), one for each of its views (ViewsTable), or all of its n-grams
+(NgramTable).
 
-What differs between the two stands here: their files, their diagnostics, and how a model that writes them is searched.
+What differs between them stands here: their files, their diagnostics, and how a model that writes them is searched.
 """
 
 from pathlib import Path
@@ -13,31 +14,48 @@ from docids.ngram_quality import diagnose_ngrams
 from docids.quality import diagnose
 from docids.table import FILES as TABLE_FILES
 from docids.table import DocIDTable
+from docids.views import NAME as VIEWS_NAME
+from docids.views import VIEWS, ViewsTable
 from genir.models.term_head import TermHead
 from retrievers.generative import GenerativeRetriever, GenerativeSettings
 from retrievers.ngram import NgramRetriever, NgramSettings
 from retrievers.planning import PlanningRetriever
+from retrievers.views import ViewsRetriever, ViewsSettings
 
-Identifiers = DocIDTable | NgramTable
-FILES = (*TABLE_FILES, NGRAMS)
+Identifiers = DocIDTable | NgramTable | ViewsTable
+FILES = (*TABLE_FILES, NGRAMS, VIEWS)
 
 
 def load_identifiers(folder: Path) -> Identifiers:
-    """What `save` of either kind wrote. Raises ArtefactError, with the file, for anything missing or broken."""
+    """What `save` of any kind wrote. Raises ArtefactError, with the file, for anything missing or broken."""
     table = DocIDTable.load(folder)
-    return NgramTable.over(table, folder) if table.scheme == NAME else table
+    if table.scheme == NAME:
+        return NgramTable.over(table, folder)
+    return ViewsTable.over(table, folder) if table.scheme == VIEWS_NAME else table
+
+
+def one_each(table: Identifiers) -> DocIDTable:
+    """The table with one identifier a document: that of first views, of whole documents, or the table itself."""
+    return table if isinstance(table, DocIDTable) else table.documents
 
 
 def save_identifiers(table: Identifiers, folder: Path) -> None:
-    """Write `table` into `folder`; files of the other kind, of an earlier table there, are removed."""
+    """Write `table` into `folder`; files of other kinds, of an earlier table there, are removed."""
     if not isinstance(table, NgramTable):
         (folder / NGRAMS).unlink(missing_ok=True)
+    if not isinstance(table, ViewsTable):
+        (folder / VIEWS).unlink(missing_ok=True)
     table.save(folder)
 
 
 def diagnose_identifiers(table: Identifiers, vectors: np.ndarray | None = None) -> dict[str, Any]:
-    """Figures to be read before any training; `vectors` (N, D) are embeddings of the documents, which n-grams have no use for."""
-    return diagnose_ngrams(table) if isinstance(table, NgramTable) else diagnose(table, vectors)
+    """Figures to be read before any training; `vectors` (N, D) are embeddings of the documents, which n-grams have no use for.
+
+    Of views, those of the first of each document; the others are counted among the facts.
+    """
+    if isinstance(table, NgramTable):
+        return diagnose_ngrams(table)
+    return diagnose(one_each(table), vectors)
 
 
 def make_searcher(
@@ -48,6 +66,8 @@ def make_searcher(
         assert isinstance(settings, NgramSettings)
         return NgramRetriever(model, table.index, table.doc_ids, settings)
     assert isinstance(settings, GenerativeSettings)
+    if isinstance(table, ViewsTable):
+        return ViewsRetriever(model, table, ViewsSettings.of(settings, table.combined))
     if terms is not None and settings.terms:
         return PlanningRetriever(model, table, terms, settings)
     return GenerativeRetriever(model, table, settings)

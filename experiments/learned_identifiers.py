@@ -3,7 +3,8 @@
 A round trains the code decoder (encoder and codebooks) by its objective and the reconstruction loss of
 `genir.reconstruction`. Between two rounds every document is embedded by the encoder as it is then, and
 `docids.learned` assigns codes anew, balanced and distinct; each time a longer prefix keeps its codes (GenRet, Sun et
-al. 2023, arXiv:2304.04171, fixes prefixes as it goes), so fewer documents change and the last rounds learn what stays.
+al. 2023, arXiv:2304.04171, fixes prefixes as it goes), so fewer documents change and the last rounds learn what
+stays. A round goes on from where the one before ended, be it below its best.
 
 Invariants: what is returned is the model and the identifiers of the best figure on dev, the start's among them; a run
 that was cut resumes at the step where its round stood, and ends, on the CPU, with the same weights. All that a
@@ -22,7 +23,7 @@ import numpy as np
 
 from docids.learned import Reassignment, codes_of
 from docids.table import DocIDTable
-from experiments.learned_rounds import END, Round, codebooks_of
+from experiments.learned_rounds import BEST, Round, codebooks_of
 from genir.checkpoint import Progress
 from genir.errors import ArtefactError, ConfigError
 from genir.models.code_decoder import CodeDecoder
@@ -129,7 +130,7 @@ def learn_identifiers(
         rounds.append(one)
         print(_line(one.figures()), file=sys.stderr)
     best = max(rounds, key=lambda one: (one.figures()["best_dev"], -one.number))
-    best.load(model, END)
+    best.load(model, BEST)
     best_table = replace(best.table(), codebooks=codebooks_of(model, table))
     return Learned(best_table, _course(rounds), [one.figures() for one in rounds], taught.facts)
 

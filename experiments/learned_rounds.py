@@ -1,8 +1,11 @@
 """One round of learning identifiers with a model, as a folder that a cut run can go on from.
 
 `begun.json` is written once the round's start is there (identifiers, document vectors, weights), `done.json` once its
-end is (weights, progress); between the two the folder holds the checkpoint of `genir.training`. What only a resumption
-within the round needs is removed at its end.
+end is (progress, its best weights and its last ones); between the two the folder holds the checkpoint of
+`genir.training`. What only a resumption within the round needs is removed at its end.
+
+The next round goes on from the last weights, not from the best: training dips at first, and a round that fell back to
+its own start would have taught nothing.
 """
 
 import json
@@ -14,6 +17,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
+from safetensors.torch import load_file as load_weights_file
 
 from docids.learned import Reassignment, codes_of, reassigned_table
 from docids.quality import diagnose
@@ -22,10 +26,10 @@ from genir.checkpoint import Progress, load_weights, save_weights
 from genir.errors import ArtefactError
 from genir.manifest import write_atomically, write_json
 from genir.models.code_decoder import CodeDecoder
-from genir.training import discard_checkpoint
+from genir.training import CHECKPOINT, discard_checkpoint
 
-END = "end.safetensors"
-_START, _VECTORS = "start.safetensors", "vectors.safetensors"
+BEST = "best_of_round.safetensors"
+_START, _LAST, _VECTORS = "start.safetensors", "last.safetensors", "vectors.safetensors"
 _BEGUN, _DONE = "begun.json", "done.json"
 
 
@@ -38,7 +42,7 @@ class Round:
     made_of: str
 
     def restore(self, model: CodeDecoder) -> bool:
-        """Load the end of a finished round, or the start of one that has begun; False where there is neither."""
+        """Load the last weights of a finished round, or the start of one that has begun; False without either."""
         if not (self.folder / _BEGUN).is_file():
             return False
         if self._read(_BEGUN)["made_of"] != self.made_of:
@@ -46,7 +50,7 @@ class Round:
                 f"{self.folder}: made with other examples or settings; go on with those, or delete {self.folder.parent} "
                 "and train again"
             )
-        self.load(model, END if self.is_done() else _START)
+        self.load(model, _LAST if self.is_done() else _START)
         return True
 
     def begin(
@@ -71,8 +75,13 @@ class Round:
         write_json(self.folder / _BEGUN, {"made_of": self.made_of, "figures": about})
 
     def finish(self, model: CodeDecoder, progress: Progress) -> None:
-        """Write the end down, and drop what only a resumption within the round needs."""
-        self._save(model, END)
+        """Write the end down, `model` having the best weights, and leave it with the last ones.
+
+        Drops what only a resumption within the round needs.
+        """
+        self._save(model, BEST)
+        _load_last(model, self.folder / CHECKPOINT)
+        self._save(model, _LAST)
         write_json(self.folder / _DONE, asdict(progress))
         discard_checkpoint(self.folder)
         for name in (_START, _VECTORS):
@@ -106,7 +115,7 @@ class Round:
         return np.asarray(load_file(self.folder / _VECTORS)["vectors"])
 
     def load(self, model: CodeDecoder, name: str) -> None:
-        """Load the weights of its start or its end."""
+        """Load some of its weights."""
         try:
             load_weights(self.folder / name, model)
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -124,6 +133,14 @@ class Round:
             raise ArtefactError(
                 f"{self.folder / name}: cannot be read ({error}); delete {self.folder.parent} and train again"
             ) from None
+
+
+def _load_last(model: CodeDecoder, checkpoint: Path) -> None:
+    """Load the weights of a training's checkpoint, which stands at its last step; without a step there is none."""
+    if checkpoint.is_file():
+        tensors = load_weights_file(checkpoint)
+        weights = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+        model.load_state_dict(weights, strict=False)
 
 
 def _diagnosis(table: DocIDTable, vectors: np.ndarray) -> dict[str, Any]:

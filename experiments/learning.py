@@ -18,14 +18,16 @@ from docids.learned import codes_of
 from docids.ngram import NAME as NGRAM
 from docids.ngram import NgramTable
 from docids.table import DocIDTable
+from docids.views import ViewsTable
 from experiments.data_stage import tell_reused
 from experiments.examples import DevSet, ExamplesConfig, make_examples
-from experiments.identifiers import Identifiers, load_identifiers, make_searcher
+from experiments.identifiers import Identifiers, load_identifiers, make_searcher, one_each
 from experiments.learned_identifiers import LearnedConfig, Lesson, discard_rounds, learn_identifiers
 from experiments.material import gather_pseudo_queries
 from experiments.model_folder import MATERIAL, WRITTEN, clear, fingerprint, inputs_of
 from experiments.ngram_examples import NgramConfig, ngram_examples
 from experiments.teaching import TeacherConfig, ask_teacher
+from experiments.view_examples import check_views, view_examples
 from genir.config import from_mapping, load_toml
 from genir.devices import pick_device, seed_everything
 from genir.distillation import TaughtRankingObjective, TeacherTable, Teaching
@@ -48,6 +50,7 @@ from genir.objectives import CrossEntropyObjective, Objective, RankingObjective
 from genir.pseudo_queries import PseudoQuery
 from genir.records import Dataset
 from genir.training import BEST, CHECKPOINT, TrainingConfig, discard_checkpoint
+from genir.view_ranking import ViewRankingObjective
 from retrievers.generative import GenerativeSettings
 
 STAGE = "model"
@@ -146,7 +149,9 @@ def train_model(
         )
     begun = time.monotonic()
     table = load_identifiers(docids)
-    whole = table.documents if isinstance(table, NgramTable) else table  # one identifier a document
+    whole = one_each(table)
+    if isinstance(table, ViewsTable):
+        check_views(config.learned.rounds, config.teacher, config.objective.self_distillation)
     if config.learned.rounds:
         codes_of(whole)  # refuses identifiers that cannot be learned, before anything that takes long
     seed_everything(config.training.seed)  # before the fresh weights are drawn
@@ -193,17 +198,21 @@ def _lesson(
     table: DocIDTable,
 ) -> Lesson:
     """What `table`, with one identifier a document, makes of the data; n-grams, where they are `given`, stay what is searched."""
-    examples, dev = make_examples(dataset, table, config.examples, config.dev_queries, pseudo)
+    numbered = given.numbered() if isinstance(given, ViewsTable) else table
+    examples, dev = make_examples(dataset, numbered, config.examples, config.dev_queries, pseudo)
     teacher, about = ask_teacher(config.teacher, dataset, table, examples, work, config.device)
-    identifiers, searched = table.identifiers(), given if isinstance(given, NgramTable) else table
+    identifiers, searched = table.identifiers(), table if isinstance(given, DocIDTable) else given
+    alike: list[list[int]] | None = None
     if isinstance(given, NgramTable):
         examples, identifiers = ngram_examples(examples, given, config.ngram)
+    if isinstance(given, ViewsTable):
+        examples, identifiers, alike = view_examples(examples, given)
     facts = {
         "examples": len(examples),
         "material": {**material, **about, "examples": dict(Counter(example.kind for example in examples))},
         "measure": f"{DEV_MEASURE} on {dev.name}",
     }
-    objective = make_objective(config, model, identifiers, teacher)
+    objective = make_objective(config, model, identifiers, teacher, alike)
     return Lesson(examples, objective, _dev_figure(model, searched, dev, config), facts)
 
 
@@ -258,13 +267,20 @@ def build_model(config: ModelConfig, table: DocIDTable) -> Any:
 
 
 def make_objective(
-    config: ModelConfig, model: Any, identifiers: Sequence[tuple[int, ...]], teacher: TeacherTable | None = None
+    config: ModelConfig,
+    model: Any,
+    identifiers: Sequence[tuple[int, ...]],
+    teacher: TeacherTable | None = None,
+    alike: Sequence[Sequence[int]] | None = None,
 ) -> Objective:
-    """The objective that a configuration names."""
+    """The objective that a configuration names; of several views a document, `alike` says which identifiers belong together."""
     settings, taught = config.objective, config.teacher
     if settings.kind == "cross_entropy":
         return CrossEntropyObjective(model, identifiers)
-    ranking = (model, identifiers, settings.prefixes, settings.hard_negatives, settings.scale)
+    ranked = (settings.prefixes, settings.hard_negatives, settings.scale)
+    if alike is not None:
+        return ViewRankingObjective(model, identifiers, alike, *ranked)
+    ranking = (model, identifiers, *ranked)
     if teacher is None and not settings.self_distillation:
         return RankingObjective(*ranking)
     teaching = Teaching(

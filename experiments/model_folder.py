@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,19 @@ def fingerprint(config: Any, inputs: Mapping[str, str]) -> str:
     """What a checkpoint must have been made of to be resumed: everything but when to stop, which TrainingConfig decides."""
     plain = {name: value for name, value in asdict(config).items() if name != "training"}
     return hashlib.sha256(json.dumps([plain, dict(inputs)], sort_keys=True).encode()).hexdigest()
+
+
+def copy_model(source: Path, out: Path, without: Collection[str] = ()) -> None:
+    """What a finished model's folder holds, but for its manifest and what is named `without`; `out` counts as unfinished from there."""
+    (out / MANIFEST).unlink(missing_ok=True)
+    for path in source.iterdir():
+        if path.name in without:
+            continue
+        if path.is_dir():
+            shutil.copytree(path, out / path.name, dirs_exist_ok=True)
+        elif path.name != MANIFEST:
+            out.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, out / path.name)
 
 
 def clear(out: Path) -> None:

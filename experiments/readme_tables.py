@@ -53,6 +53,30 @@ CONSTRAINT = {
     "search, ms": ("search_ms", ".1f"),
 }
 
+ENGINES = {
+    "hf": "Hugging Face `generate`",
+    "hf_continuous": "Hugging Face `generate_batch`",
+    "vllm": "vLLM",
+    "no_cache": "genir, two stages, no cache",
+    "one_by_one": "genir, two stages, one request after another",
+    "naive": "genir, two stages, one micro-batch in flight",
+    "ring": "genir, two stages, ring",
+    "one_stage": "genir, one stage",
+}
+GROUPS = {"single": "1 request", "size_1": "4, one at a time each", "batch_16": "16 requests", "size_8": "32 requests"}
+QUALITY = {
+    "bm25": "BM25, tuned",
+    "dense": "dense, zero-shot",
+    "dense_finetuned": "dense, fine-tuned",
+    "hybrid_zero_shot": "hybrid, zero-shot",
+    "hybrid": "hybrid, fine-tuned",
+    "generative": "**generative: codes and terms**",
+    "generative_sequence_only": "its codes alone",
+    "generative_terms_only": "its terms alone",
+    "generative_random_ids": "random codes (control)",
+}
+HEADLINE = {"scifact": "nDCG@10", "medquad (consumer)": "nDCG@10"}  # elsewhere Success@1
+
 
 def fill(readme: str, results: Path) -> str:
     """The README's text with every table made anew from `results`."""
@@ -61,6 +85,8 @@ def fill(readme: str, results: Path) -> str:
         "grounding": _grounding(_read(results / "demo" / "grounding.json")),
         "decode": _decode(results / "decode"),
         "constraint": _constraint(_read(results / "decode" / "constraint.json")),
+        "generate": _generate(_read(results / "generate" / "ladder.json")),
+        "quality": _quality(_read(results / "quality" / "summary.json")),
     }
     for name, table in tables.items():
         begin, end = f"<!-- figures: begin {name} -->\n", f"<!-- figures: end {name} -->"
@@ -69,6 +95,31 @@ def fill(readme: str, results: Path) -> str:
         assert found, f"README.md has no place for the table {name!r}"
         readme = before + begin + table + end + after
     return readme
+
+
+def _generate(figures: Mapping[str, Any]) -> str:
+    """Generated tokens/s: engines down, numbers of requests in both precisions across."""
+    ladder = figures["ladder"]
+    columns = [(dtype, group) for group in GROUPS for dtype in ladder]
+    rows = []
+    for engine, label in ENGINES.items():
+        rates = [ladder[dtype]["groups"][group].get(engine) for dtype, group in columns]
+        rows.append([label, *("" if rate is None else f"{rate['tokens_per_second']:.0f}" for rate in rates)])
+    return _table(["tokens/s", *(f"{GROUPS[group]}, {dtype}" for dtype, group in columns)], rows)
+
+
+def _quality(summary: Mapping[str, Any]) -> str:
+    """The headline measure: systems down, data sets across; a star where a system differs from tuned BM25."""
+    names = sorted(summary)
+    rows = []
+    for system, label in QUALITY.items():
+        cells = [label]
+        for name in names:
+            found = summary[name].get(system, {}).get(HEADLINE.get(name, "Success@1"))
+            star = "*" if found and found.get("p_bm25_corrected", 1) < 0.05 else ""
+            cells.append(f"{found['mean']:.3f}{star}" if found else "")
+        rows.append(cells)
+    return _table(["system", *(f"{name}, {HEADLINE.get(name, 'Success@1')}" for name in names)], rows)
 
 
 def _schemes(summary: Mapping[str, Any]) -> str:

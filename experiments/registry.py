@@ -10,9 +10,13 @@ from genir.embedding import TextEncoder
 from genir.errors import ConfigError, unknown_name
 from genir.protocols import DocIDScheme, Generator
 
-SCHEMES = ("atomic", "numeric", "hierarchical", "residual", "product", "title", "url", "key-terms", "ngram", "random")
+SCHEMES = (
+    *("atomic", "numeric", "hierarchical", "residual", "product", "title", "url", "key-terms", "ngram", "views"),
+    "random",
+)
 GENERATIVE = ("generative", "ngram")  # those that search with a trained model
 RETRIEVERS = (*GENERATIVE, "bm25", "dense", "hybrid", "tfidf", "none")
+RERANKERS = ("cross-encoder", "likelihood", "writer", "head")
 GENERATORS = ("hf", "llama", "openai", "vllm")
 
 
@@ -28,6 +32,7 @@ def scheme_classes() -> dict[str, type[Any]]:
     from docids.residual import ResidualScheme
     from docids.title import TitleScheme
     from docids.url import UrlScheme
+    from docids.views import ViewsScheme
 
     return {
         "atomic": AtomicScheme,
@@ -39,6 +44,7 @@ def scheme_classes() -> dict[str, type[Any]]:
         "url": UrlScheme,
         "key-terms": KeyTermScheme,
         "ngram": NgramScheme,
+        "views": ViewsScheme,
         "random": RandomScheme,
     }
 
@@ -102,6 +108,11 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             settings[key.strip()] = value
     return settings
+
+
+def option_of(setting: str) -> str:
+    """The option of `genir search` that changes a setting of the generative search."""
+    return "--no-terms" if setting == "terms" else f"--{setting.replace('_', '-')}"
 
 
 Loader = Callable[[Path, dict[str, Any]], Any]

@@ -8,10 +8,11 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from docids.ngram import NgramTable
+from docids.views import ViewsTable
 from experiments.dense_learning import training_seconds
 from experiments.identifiers import Identifiers, load_identifiers, make_searcher
 from experiments.learning import MADE_BY, STAGE, check_same_corpus
-from experiments.registry import GENERATIVE, RETRIEVERS, model_loaders
+from experiments.registry import GENERATIVE, RETRIEVERS, model_loaders, option_of
 from genir.config import from_mapping
 from genir.devices import Precision, pick_device, runs_in_bfloat16
 from genir.embedding import DEFAULT_ENCODER, TextEncoder
@@ -30,10 +31,11 @@ from retrievers.ngram import NgramRetriever, NgramSettings
 from retrievers.planning import PlanningRetriever
 from retrievers.tfidf import TfidfRetriever
 from retrievers.tuning import TunedHybrid, tune_hybrid
+from retrievers.views import ViewsSettings
 
 DEV_DEPTH = 100
 SHOWN_NGRAMS = 3
-TERMS = "terms"  # the folder within a model's
+TERMS, RERANK = "terms", "rerank"  # folders within a model's
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,12 @@ class TrainedModel:
         return " | ".join(self.model.tokenizer.batch_decode(list(map(list, ngrams))))
 
     def _checked(self, changed: Mapping[str, Any]) -> Mapping[str, Any]:
-        foreign = [f"--{name.replace('_', '-')}" for name in changed if not hasattr(self.search, name)]
+        if "views" in changed and not isinstance(self.table, ViewsTable):
+            raise ConfigError(
+                f"--views: for a model whose documents have several identifiers, not for {self.table.scheme}; build some with "
+                "`genir docids build --scheme views`"
+            )
+        foreign = [option_of(name) for name in changed if not hasattr(self.search, name)]
         if foreign:
             raise ConfigError(
                 f"{', '.join(foreign)}: not for a model of n-grams, whose scores are log-probabilities put together by SEAL's "
@@ -113,7 +120,8 @@ def _search_settings(table: Identifiers, config: Mapping[str, Any], where: str) 
     """How a model was set to be searched, by the configuration in its manifest."""
     if isinstance(table, NgramTable):
         return from_mapping(NgramSettings, config["ngram"]["search"], where)
-    return from_mapping(GenerativeSettings, config["search"], where)
+    settings = from_mapping(GenerativeSettings, config["search"], where)
+    return ViewsSettings.of(settings, table.combined) if isinstance(table, ViewsTable) else settings
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ from genir.manifest import sha256_of
 from genir.protocols import Retriever
 from genir.records import Dataset, Query, ScoredDoc
 from genir.training import Example
-from retrievers.cross_encoder import CrossEncoderReranker
+from retrievers.cross_encoder import CrossEncoder
+from retrievers.rerank import RerankingRetriever
 
 Source = Literal["none", "bm25", "dense", "cross-encoder", "run"]
 
@@ -129,7 +130,7 @@ def _searched(
 def _retriever(config: TeacherConfig, dataset: Dataset, work: Path, device: str) -> Retriever:
     if config.source == "cross-encoder":
         first = lexical_or_dense("bm25", dataset.corpus, "", work, device)
-        return CrossEncoderReranker(first, dataset.corpus, config.model, config.depth, device=device)
+        return RerankingRetriever(first, dataset.corpus, CrossEncoder(config.model, device=device), config.depth)
     return lexical_or_dense(config.source, dataset.corpus, config.model, work, device)
 
 

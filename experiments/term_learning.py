@@ -4,7 +4,6 @@ The sets start as BM25's with phrases, its parameters chosen on the dev split; a
 sequences against terms is chosen on the dev split by searching it. Everything else of the model stays as it is.
 """
 
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -17,7 +16,8 @@ from docids.table import DocIDTable
 from experiments.data_stage import tell_reused
 from experiments.examples import DevSet, ExamplesConfig, make_examples
 from experiments.learning import DEV_MEASURE, MADE_BY, STAGE, check_same_corpus
-from experiments.retrieval import TERMS, TrainedModel
+from experiments.model_folder import copy_model
+from experiments.retrieval import RERANK, TERMS, TrainedModel
 from genir.config import from_mapping, load_toml
 from genir.devices import seed_everything
 from genir.errors import ArtefactError, ConfigError
@@ -85,15 +85,12 @@ def train_terms(data: Path, source: Path, config: TermConfig, out: Path, resume:
     trained = TrainedModel.load(source)
     if not isinstance(trained.model, CodeDecoder):
         raise ConfigError(f"{source}: terms are for a code_decoder, whose encoder's states are to be had")
+    if not isinstance(trained.table, DocIDTable):
+        raise ConfigError(f"{source}: terms are for documents with one identifier each, not for {trained.table.scheme}")
     check_out(out, (*(path.name for path in source.iterdir()), TERMS, CHECKPOINT, BEST))
     seed_everything(config.training.seed)
     head, facts, progress = learn_terms(dataset, trained, config, out, resume, str(inputs))
-    (out / MANIFEST).unlink(missing_ok=True)
-    for path in source.iterdir():
-        if path.is_dir():
-            shutil.copytree(path, out / path.name, dirs_exist_ok=True)
-        elif path.name != MANIFEST:
-            shutil.copy2(path, out / path.name)
+    copy_model(source, out, without=(RERANK,))  # a head learnt with other terms
     head.save(out / TERMS)
     write_json(out / TERMS / "training.json", {**asdict(progress), "measure": facts["terms_measure"]})
     spent = round(time.monotonic() - begun, 1)

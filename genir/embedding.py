@@ -24,7 +24,10 @@ from genir.manifest import sha256_of, write_atomically
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 _ENCODER_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")  # weights, configuration, tokenizer
-_ABOUT = ("manifest.json", "training.json")  # what lies beside them in an encoder of ours, and says nothing of its vectors
+_ABOUT = (
+    "manifest.json",
+    "training.json",
+)  # what lies beside them in an encoder of ours, and says nothing of its vectors
 
 
 def resolve_encoder(name: str) -> str:

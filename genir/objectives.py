@@ -132,8 +132,13 @@ class RankingObjective:
         losses = torch.zeros(len(targets), device=targets.device)
         for table, own in self.tables:
             scores = _sum_of_tokens(by_token, table)
-            losses = losses + F.cross_entropy(self.scale * scores, own[targets], reduction="none")
+            compared = self.compared(scores, own, targets)
+            losses = losses + F.cross_entropy(self.scale * compared, own[targets], reduction="none")
         return losses, scores.detach()[:, own]  # the last table is that of whole identifiers
+
+    def compared(self, scores: Tensor, own: Tensor, targets: Tensor) -> Tensor:
+        """Scores (B, U) of prefixes with -inf for those that are no negatives; `own` (N,) is each identifier's. Here all are."""
+        return scores
 
     def candidates(self, scores: Tensor, targets: Tensor) -> Tensor:
         """Shape (B, 1 + hard_negatives): each text's right identifier, then the best-scored wrong ones."""

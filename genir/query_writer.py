@@ -74,6 +74,10 @@ class QueryWriterConfig:
             )
 
 
+# Token ids (B, S), -1 where nothing may be copied; the encoder's states (B, S, width); which of them are text (B, S).
+Read = tuple[Tensor, Tensor, Tensor]
+
+
 def sources(document: Document) -> list[str]:
     """What the writer may be asked to read of a document: each sentence behind the title."""
     title = " ".join(document.title.split())
@@ -124,8 +128,8 @@ class QueryWriter(nn.Module):
         return self.start.device
 
     @torch.no_grad()
-    def read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor]:
-        """Token ids (B, S), -1 where nothing may be copied; states (B, S, width); which of them are text (B, S)."""
+    def read(self, texts: Sequence[str]) -> Read:
+        """What the encoder says of texts."""
         encoder = self._encoder[0].to(self.device)
         batch = self.tokenizer(
             list(texts),
@@ -171,9 +175,9 @@ class QueryWriter(nn.Module):
         weights = mask[..., None].float()
         return torch.tanh(self.begin((states * weights).sum(1) / weights.sum(1).clamp(min=1)))[None]
 
-    def losses(self, texts: Sequence[str], questions: Sequence[Sequence[int]]) -> Tensor:
-        """Shape (all tokens of the questions and their ends,): negative log-likelihoods."""
-        ids, states, mask = self.read(texts)
+    def losses(self, read: Read, questions: Sequence[Sequence[int]]) -> Tensor:
+        """Shape (all tokens of the questions and their ends,): negative log-likelihoods behind what was read."""
+        ids, states, mask = read
         T = max(map(len, questions)) + 1
         wanted = torch.full((len(questions), T), -1)
         for i, question in enumerate(questions):

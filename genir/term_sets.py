@@ -80,10 +80,10 @@ class TermCounts:
         length = np.zeros((len(corpus), 2), dtype=np.float32)
         for number, document in enumerate(tqdm(corpus, desc="terms", delay=2, leave=False)):
             found: dict[str, list[int]] = {}
-            for field, text in enumerate((document.title, document.text)):
+            for place, text in enumerate((document.title, document.text)):
                 for one in lexicon.occurrences(text):
-                    found.setdefault(one.term, [0, 0])[field] += 1
-                    length[number, field] += not one.is_phrase
+                    found.setdefault(one.term, [0, 0])[place] += 1
+                    length[number, place] += not one.is_phrase
             counts.append(found)
         holders = Counter(term for found in counts for term in found)
         terms = sorted(term for term, n in holders.items() if n >= min_documents or not is_phrase(term))

@@ -27,7 +27,7 @@ from tests.tiny_text_models import save_tiny_bert
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/glossary.md", "docs/decisions.md"]
-DOCUMENTS.append("docs/experiment_log.md")
+DOCUMENTS += ["docs/experiment_log.md", "docs/identifiers.md"]
 
 BLOCK = re.compile(r"(?:<!-- test: (?P<mark>\w+) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\((?P<target>[^)]+)\)")
@@ -130,7 +130,7 @@ def test_every_command_and_the_python_block_run(workplace: Path, monkeypatch: py
     shorten(monkeypatch, calls.append)
     printed = {str(command): run(command) for command in commands("genir")}
     assert len(printed) == len(commands("genir")) >= 14
-    assert calls == ["demo", "schemes"]
+    assert calls == ["train-dense", "demo", "bench train", "schemes", "quality"]
 
     for path in ("data/corpus.jsonl", "docids/docids.jsonl", "model/manifest.json", "generative.trec", "dense.json"):
         assert (workplace / "mine" / path).is_file(), path
@@ -150,7 +150,10 @@ def shorten(monkeypatch: pytest.MonkeyPatch, called: Callable[[str], None]) -> N
     """Let slow commands stop at their arguments, and the benchmark run a small network."""
     import experiments.bench_constraint
     import experiments.bench_decode
+    import experiments.bench_train
+    import experiments.dense_learning
     import experiments.experiment_schemes
+    import experiments.experiments
     import experiments.journey
     from genir.models.seq2seq import T5Shape
 
@@ -158,6 +161,17 @@ def shorten(monkeypatch: pytest.MonkeyPatch, called: Callable[[str], None]) -> N
         called("schemes")
         return {"rows": [], "measures": [], "queries": 0}
 
+    def train_dense(*_: Any, **__: Any) -> dict[str, Any]:
+        called("train-dense")
+        return {"facts": {"pairs": 0, "seconds": 0, "measure": "nDCG@10", "start_dev": 0, "best_dev": 0}}
+
+    def quality(*_: Any) -> dict[str, Any]:
+        called("quality")
+        return {"data": {"bm25": {"RR@10": {"mean": 0, "low": 0, "high": 0}}}}
+
+    monkeypatch.setattr(experiments.dense_learning, "train_dense", train_dense)
+    monkeypatch.setattr(experiments.experiments, "EXPERIMENTS", {"quality": quality})
+    monkeypatch.setattr(experiments.bench_train, "run", lambda *_, **__: called("bench train"))
     monkeypatch.setattr(experiments.journey, "run_demo", lambda *_, **__: called("demo"))
     monkeypatch.setattr(experiments.experiment_schemes, "run", schemes)
     small = T5Shape(d_model=32, d_ff=64, num_layers=1, num_heads=2, d_kv=16)
@@ -175,8 +189,14 @@ def shorten(monkeypatch: pytest.MonkeyPatch, called: Callable[[str], None]) -> N
     )
 
 
+# Those whose real work is too long even there have tests of their own, on small data.
+SLOW = [
+    c for c in commands("genir") if c.mark == "slow" and c.words[1] in ("demo", "experiment") and "run" not in c.words
+]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [c for c in commands("genir") if c.mark == "slow"], ids=str)
+@pytest.mark.parametrize("command", SLOW, ids=str)
 def test_slow_commands_run(command: Command, workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if command.words[1] == "demo":
         monkeypatch.undo()  # the real encoder: the demo's reader and tables are made for it

@@ -127,6 +127,7 @@ class Journey:
             "residual": ("levels=2", "codes=2"),
             "product": ("levels=2", "codes=2"),
             "random": ("levels=2", "codes=2"),
+            "views": ("levels=2", "codes=4"),
             "hierarchical": ("branching=2",),
         }
         chosen["title"] = chosen["url"] = chosen["ngram"] = (f"tokenizer={self.encoder}",)

@@ -9,6 +9,7 @@ Shape letters: B queries, N documents, R distinct identifiers in token order, M 
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -34,7 +35,8 @@ class TreeMaxima:
         if tree.patch is not None:
             raise DataError("documents were added or removed since the tree was built: build it again to plan on it")
         arrays, device = tree.arrays, tree.device
-        ends, rank_of_document = torch.from_numpy(tree.documents.ends).long().unique(return_inverse=True)
+        distinct, ranks = np.unique(np.asarray(tree.documents.ends, dtype=np.int64), return_inverse=True)
+        ends, rank_of_document = torch.from_numpy(distinct), torch.from_numpy(ranks)
         first = arrays.first.long()
         own = torch.where(first < 0, torch.searchsorted(ends.to(device), ~first), -1)
         places = torch.arange(len(arrays.pool))

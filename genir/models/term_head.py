@@ -105,10 +105,15 @@ class TermHead(nn.Module):
             len(texts), torch.tensor(terms, dtype=torch.long, device=device), texts_of, _means(states, texts_of, ranges)
         )
 
+    def importance(self, asked: Questions) -> Tensor:
+        """Shape (O,): u of every occurrence, differentiable."""
+        heard = self.context(asked.states)[:, 0].clamp(-_LOUDEST, _LOUDEST)
+        importance: Tensor = (self.log_importance[asked.terms] + heard).exp()
+        return importance
+
     def forward(self, asked: Questions) -> Tensor:
         """Scores (B, N) of all documents, differentiable."""
-        heard = self.context(asked.states)[:, 0].clamp(-_LOUDEST, _LOUDEST)
-        importance = (self.log_importance[asked.terms] + heard).exp()
+        importance = self.importance(asked)
         first = self.pointers[asked.terms]
         counts = self.pointers[asked.terms + 1] - first
         occurrence = torch.repeat_interleave(counts)

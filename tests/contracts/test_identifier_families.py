@@ -34,7 +34,8 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
 def scheme(request: pytest.FixtureRequest, tokenizer: str) -> Any:
     cls = scheme_classes()[request.param]
     known = {one.name for one in fields(cls)}
-    chosen = {**SMALL, "tokenizer": tokenizer, "encoder": WordEncoder()}
+    room = {"codes": 8} if request.param == "views" else {}  # for several identifiers a document
+    chosen = {**SMALL, **room, "tokenizer": tokenizer, "encoder": WordEncoder()}
     return cls(**{name: value for name, value in chosen.items() if name in known})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from docids.table import DocIDTable
+from docids.views import View, ViewsTable
 from genir.constraints.fm_index import FMIndex
 from genir.errors import ConfigError, DataError, GenirError
 from genir.protocols import Retriever
@@ -17,7 +18,9 @@ from retrievers.dense import DenseRetriever
 from retrievers.fusion import HybridRetriever
 from retrievers.generative import GenerativeRetriever, GenerativeSettings
 from retrievers.ngram import NgramRetriever
+from retrievers.rerank import Pair, RerankingRetriever
 from retrievers.tfidf import TfidfRetriever
+from retrievers.views import ViewsRetriever, ViewsSettings
 from tests.hash_identifier_model import HashIdentifierModel
 from tests.tiny_text_models import WordEncoder
 from tests.word_identifier_model import WordIdentifierModel
@@ -41,6 +44,35 @@ def ngram(corpus: Sequence[Document]) -> NgramRetriever:
     return NgramRetriever(model, index, [document.doc_id for document in corpus])
 
 
+class SharedWords:
+    """A scorer: how many words of the question a document's text holds."""
+
+    name = "shared-words"
+    nbytes = 0
+
+    def score(self, pairs: Sequence[Pair]) -> list[float]:
+        return [float(len(set(question.split()) & set(one.text.split()))) for question, one in pairs]
+
+
+def reranked(first: str, weight: float) -> Callable[[Sequence[Document]], Retriever]:
+    return lambda corpus: RerankingRetriever(MAKE[first](corpus), corpus, SharedWords(), 60, weight)
+
+
+def views(corpus: Sequence[Document], **settings: Any) -> ViewsRetriever:
+    """Every document has the identifier of its text, and that of its text's first word."""
+    texts, words = (sorted(found) for found in zip(*((d.text, d.text[:1]) for d in corpus), strict=True))
+    kinds = {"document": sorted(set(texts)), "word": sorted(set(words))}
+    held = {
+        one.doc_id: tuple(
+            View(kind, (place, *map(int, f"{kinds[kind].index(part):02}")))
+            for place, (kind, part) in enumerate((("document", one.text), ("word", one.text[:1])))
+        )
+        for one in corpus
+    }
+    table = DocIDTable("views", {doc_id: own[0].tokens for doc_id, own in held.items()}, vocab_size=10)
+    return ViewsRetriever(HashIdentifierModel(), ViewsTable(table, held), ViewsSettings(**settings))
+
+
 MAKE: dict[str, Callable[[Sequence[Document]], Retriever]] = {
     "bm25": lambda corpus: BM25Retriever().build(corpus),
     "rank-bm25": lambda corpus: BM25Retriever(backend="rank-bm25").build(corpus),
@@ -52,6 +84,10 @@ MAKE: dict[str, Callable[[Sequence[Document]], Retriever]] = {
     "generative": generative,
     "generative-exhaustive": lambda corpus: generative(corpus, exhaustive=True),
     "ngram": ngram,
+    "reranked": reranked("bm25", 0.0),
+    "reranked-weighted": reranked("generative", 0.5),
+    "views-sum": views,
+    "views-max": lambda corpus: views(corpus, views="max"),
 }
 BUILDABLE = [BM25Retriever(), BM25Retriever(backend="rank-bm25"), TfidfRetriever(), DenseRetriever(WordEncoder())]
 ids = [retriever.name for retriever in BUILDABLE]

@@ -36,7 +36,7 @@ def test_unknown_names_come_with_a_suggestion(finished: Journey, tmp_path: Path)
     fault = genir("docids", "build", *data, *new, "--scheme", "residal").fault
     assert fault == (
         "unknown scheme 'residal': did you mean 'residual'? known: atomic, hierarchical, key-terms, ngram, numeric, product, "
-        "random, residual, title, url"
+        "random, residual, title, url, views"
     )
     fault = genir("search", "a question", *data, "--retriever", "bm52").fault
     assert (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
-from experiments import examples, learning
+from experiments import learning, material
 from genir.records import Dataset
 from tests.tiny_journey import TRAINING, Journey, genir
 
@@ -75,7 +75,7 @@ def test_ctrl_c_outside_the_training_loop(journey: Journey, monkeypatch: pytest.
     def press(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(examples, "make_pseudo_queries", press)
+    monkeypatch.setattr(material, "make_pseudo_queries", press)
     assert journey.train().fault == "interrupted"
     assert not journey.model.exists()
 

@@ -9,7 +9,8 @@ import torch
 from genir.errors import ArtefactError, ConfigError
 from genir.records import Document, Query
 from retrievers.bm25 import BM25Retriever
-from retrievers.cross_encoder import CrossEncoderReranker
+from retrievers.cross_encoder import CrossEncoder
+from retrievers.rerank import RerankingRetriever
 from tests.tiny_text_models import save_byte_tokenizer
 
 CORPUS = tuple(Document(f"d{i}", f"lake number {'one two three four five'.split()[i]}") for i in range(5))
@@ -26,9 +27,9 @@ def save_classifier(folder: Path, labels: int) -> Path:
     return folder
 
 
-def reranker(source: Path, depth: int = 50, **options: Any) -> CrossEncoderReranker:
+def reranker(source: Path, depth: int = 50, **options: Any) -> RerankingRetriever:
     first = BM25Retriever().build(CORPUS)
-    return CrossEncoderReranker(first, CORPUS, str(source), depth, precision="float32", **options)
+    return RerankingRetriever(first, CORPUS, CrossEncoder(str(source), precision="float32", **options), depth)
 
 
 @pytest.mark.parametrize("labels", [1, 2, 3])
@@ -38,7 +39,9 @@ def test_what_was_found_is_scored_anew(tmp_path: Path, labels: int) -> None:
     first = BM25Retriever().build(CORPUS).search(QUERIES, 50)
     assert list(run.rankings) == ["q1", "q2", "q3"]
     assert run.rankings["q2"] == ()
-    tokenizer, network = made.load()
+    assert isinstance(made.scorer, CrossEncoder)
+    tokenizer, network = made.scorer.load()
+    assert made.scorer.nbytes == 4 * sum(parameter.numel() for parameter in network.parameters())
     for query in QUERIES:
         ranking = run.rankings[query.query_id]
         assert {one.doc_id for one in ranking} == {one.doc_id for one in first.rankings[query.query_id]}

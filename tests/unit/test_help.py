@@ -19,6 +19,8 @@ COMMANDS = {
     ("docids", "build"),
     ("docids", "inspect"),
     ("train",),
+    ("train-terms",),
+    ("train-rerank",),
     ("train-dense",),
     ("tune", "bm25"),
     ("tune", "hybrid"),
@@ -29,6 +31,7 @@ COMMANDS = {
     ("plan",),
     ("serve-llm",),
     ("demo",),
+    ("experiment", "run"),
     ("experiment", "schemes"),
     ("bench", "constraint"),
     ("bench", "decode"),
@@ -36,7 +39,8 @@ COMMANDS = {
     ("bench", "train"),
 }
 # Commands that print a table, a ranking or an answer: a program can read every one of them.
-PRINT_FIGURES = COMMANDS - {("data", "import"), ("docids", "build"), ("train",), ("train-dense",), ("serve-llm",)}
+TRAIN = {("train",), ("train-terms",), ("train-rerank",), ("train-dense",)}
+PRINT_FIGURES = COMMANDS - TRAIN - {("data", "import"), ("docids", "build"), ("serve-llm",)}
 
 Path = tuple[str, ...]
 

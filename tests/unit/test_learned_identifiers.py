@@ -149,6 +149,28 @@ def interrupt_at(evaluation: int, figure: Callable[[], float]) -> Callable[[], f
     return measured
 
 
+def test_a_round_goes_on_from_the_last_weights_not_from_the_best(
+    encoder: str, start: DocIDTable, tmp_path: Path
+) -> None:
+    model = make(encoder, start)
+    before = model.codes.weight.detach().clone()
+    seen: list[torch.Tensor] = []
+
+    def falling() -> float:
+        seen.append(model.codes.weight.detach().clone())
+        return 1.0 - 0.1 * len(seen)
+
+    learned = learn(model, start, tmp_path, replace(SETTINGS, rounds=2, ridge=1e9), figure=falling)
+    assert learned.progress.best_step == 0
+    assert torch.equal(seen[0], before)
+    assert torch.equal(model.codes.weight, before)  # what is returned is the best
+    used = sorted({token for tokens in start.tokens.values() for token in tokens})  # others are revived
+    torch.testing.assert_close(
+        seen[3][used], seen[2][used], atol=1e-4, rtol=0
+    )  # the second round's start, the first's end
+    assert not torch.allclose(seen[3][used], before[used], atol=1e-3)
+
+
 @pytest.fixture(scope="module")
 def whole(encoder: str, start: DocIDTable, tmp_path_factory: pytest.TempPathFactory) -> tuple[CodeDecoder, Learned]:
     """A run that nothing cuts, whose figure always rises."""

@@ -8,6 +8,7 @@ import pytest
 
 from docids.table import DocIDTable
 from experiments.examples import ExamplesConfig, make_examples
+from experiments.experiment_ablation import AblationConfig
 from experiments.learning import ModelConfig, ObjectiveConfig, build_model
 from experiments.quality_stage import QualityConfig
 from experiments.registry import make_scheme
@@ -119,8 +120,11 @@ def test_the_configurations_in_the_package_are_valid() -> None:
     files = sorted(folder.glob("*.toml"))
     assert files
     for file in files:
-        config = QualityConfig.read(file).sequence if file.stem == "quality" else ModelConfig.read(file)
-        assert config.architecture == "code_decoder"
+        if file.stem == "ablation":
+            configs = [row.sequence for row in AblationConfig.read(file).rows.values()]
+        else:
+            configs = [QualityConfig.read(file).sequence if file.stem == "quality" else ModelConfig.read(file)]
+        assert {config.architecture for config in configs} == {"code_decoder"}
 
 
 def test_a_document_without_any_text_still_has_an_identifier(config: ModelConfig) -> None:

@@ -39,5 +39,5 @@ def test_text_without_letters_has_no_terms() -> None:
 
 @pytest.mark.parametrize("settings", [{"stemmer": "klingon"}, {"stopwords": "german"}])
 def test_unknown_names_are_refused(settings: dict[str, str]) -> None:
-    with pytest.raises(ConfigError, match="klingon|german"):
+    with pytest.raises(ConfigError, match=r"klingon|german"):
         LexiconSettings(**settings)  # type: ignore[arg-type]

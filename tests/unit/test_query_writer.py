@@ -44,8 +44,10 @@ def test_probabilities_of_writing_and_copying_sum_to_one(trained: QueryWriter) -
 def test_a_batch_loses_as_its_texts_do_alone(trained: QueryWriter) -> None:
     texts, questions = ["Oslo is old.", "A"], [[10, 11, 12], [13]]
     with torch.no_grad():
-        together = trained.losses(texts, questions)
-        alone = torch.cat([trained.losses([text], [row]) for text, row in zip(texts, questions, strict=True)])
+        together = trained.losses(trained.read(texts), questions)
+        alone = torch.cat(
+            [trained.losses(trained.read([text]), [row]) for text, row in zip(texts, questions, strict=True)]
+        )
     assert together.shape == (6,)  # every token, and the two ends
     torch.testing.assert_close(together, alone, atol=1e-3, rtol=1e-3)
 

@@ -1,0 +1,221 @@
+"""Several identifiers a document: residual codes of its views (all of it, its title, its passages, questions that it answers).
+
+MINDER (Li et al. 2023, arXiv:2305.16675) lets a model write any of a document's views, and adds what it gives them
+(`retrievers.views`). Here all views are quantised together, so that one code space, one set of codebooks and one prefix tree
+serve them all. `ViewsTable` is a `DocIDTable` with each document's first view, and the others beside it.
+
+Invariants: every document has at least one view, and none twice; views of equal text share an identifier, in one document or in
+several (a title that two documents have names both). A view stands where `views` of the scheme names its kind, in that order.
+Known gap: a long document has more passages, hence more ways to be found.
+
+On disk: the files of a DocIDTable, first views as the identifiers, and `views.jsonl`, one
+{"doc_id", "views": [{"kind", "docid_tokens"}]} a line.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from docids.residual import ResidualScheme
+from docids.table import DocIDTable, doc_ids_of
+from genir.embedding import TextEncoder
+from genir.errors import ArtefactError, ConfigError, unknown_name
+from genir.manifest import write_atomically
+from genir.pseudo_queries import PseudoQueryConfig, make_pseudo_queries
+from genir.records import DocIDTokens, Document
+
+VIEWS = "views.jsonl"
+NAME = "views"
+Kind = Literal["document", "title", "passage", "query"]
+Combined = Literal["sum", "max"]
+_MAKE = "make it again with `genir docids build`"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One identifier of a document, and what of the document it was made of."""
+
+    kind: str
+    tokens: DocIDTokens
+
+
+@dataclass(frozen=True, eq=False)
+class ViewsTable:
+    """Documents and their views, both ways (a `genir.protocols.DocIDMap`); `documents` holds the first view of each."""
+
+    documents: DocIDTable
+    views: Mapping[str, tuple[View, ...]]
+
+    def __len__(self) -> int:
+        return len(self.documents)
+
+    @property
+    def scheme(self) -> str:
+        """The scheme's name."""
+        return self.documents.scheme
+
+    @property
+    def tokens(self) -> Mapping[str, DocIDTokens]:
+        """{doc_id: its first view}, in corpus order."""
+        return self.documents.tokens
+
+    @property
+    def combined(self) -> Combined:
+        """How the scores of a document's views make its own, unless a search is told otherwise."""
+        return "max" if self.documents.settings.get("combine") == "max" else "sum"
+
+    @cached_property
+    def _holders(self) -> Mapping[DocIDTokens, tuple[str, ...]]:
+        holders: dict[DocIDTokens, list[str]] = {}
+        for doc_id, views in self.views.items():
+            for view in views:
+                holders.setdefault(view.tokens, []).append(doc_id)
+        return {tokens: tuple(doc_ids) for tokens, doc_ids in holders.items()}
+
+    def tokens_of(self, doc_id: str) -> DocIDTokens:
+        """The first view of a document. Raises ArtefactError for a document of another corpus."""
+        return self.documents.tokens_of(doc_id)
+
+    def documents_of(self, tokens: DocIDTokens) -> tuple[str, ...]:
+        """The documents that have a view of this identifier, in corpus order; empty where none has."""
+        return self._holders.get(tuple(tokens), ())
+
+    def identifiers(self) -> list[DocIDTokens]:
+        """The distinct identifiers of all views, sorted."""
+        return sorted(self._holders)
+
+    def numbered(self) -> DocIDTable:
+        """A table in which every document is named by its number: what training examples are made for, before views are."""
+        return DocIDTable(self.scheme, {doc_id: (i,) for i, doc_id in enumerate(self.tokens)}, len(self))
+
+    def save(self, folder: Path) -> None:
+        """Write the table's files into `folder`, each atomically, `scheme.json` last."""
+        write_atomically(folder / VIEWS, self._write)
+        self.documents.save(folder)
+
+    def _write(self, path: Path) -> None:
+        with path.open("w", encoding="utf-8") as stream:
+            for doc_id, views in self.views.items():
+                rows = [{"kind": view.kind, "docid_tokens": view.tokens} for view in views]
+                stream.write(json.dumps({"doc_id": doc_id, "views": rows}, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "ViewsTable":
+        """The table that `save` wrote. Raises ArtefactError for anything missing, broken, or of another scheme."""
+        return cls.over(DocIDTable.load(folder), folder)
+
+    @classmethod
+    def over(cls, documents: DocIDTable, folder: Path) -> "ViewsTable":
+        """`load` where the table of first views is read already. Raises ArtefactError where the others do not fit it."""
+        path = folder / VIEWS
+        if documents.scheme != NAME:
+            raise ArtefactError(f"{folder}: holds {documents.scheme} identifiers, expected those of scheme {NAME}")
+        if not path.is_file():
+            raise ArtefactError(f"{path}: no such file; {_MAKE}")
+        views: dict[str, tuple[View, ...]] = {}
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+            try:
+                row = json.loads(line)
+                found = tuple(View(str(one["kind"]), tuple(one["docid_tokens"])) for one in row["views"])
+                fits = documents.tokens.get(row["doc_id"]) == found[0].tokens
+            except (ValueError, KeyError, TypeError, IndexError):
+                raise ArtefactError(
+                    f'{path}:{number}: expected {{"doc_id", "views": [{{"kind", "docid_tokens"}}]}}, got {line[:80]!r}; {_MAKE}'
+                ) from None
+            within = all(
+                type(token) is int and 0 <= token < documents.vocab_size for view in found for token in view.tokens
+            )
+            if not fits or not within or not all(view.tokens for view in found) or row["doc_id"] in views:
+                raise ArtefactError(
+                    f"{path}:{number}: views of document {row['doc_id']!r} that do not fit the table; {_MAKE}"
+                )
+            views[row["doc_id"]] = found
+        if views.keys() != documents.tokens.keys():
+            raise ArtefactError(f"{path}: views of {len(views)} documents, the table has {len(documents)}; {_MAKE}")
+        return cls(documents, views)
+
+
+@dataclass
+class ViewsScheme:
+    """Residual codes (`docids.residual`) of every view of `views`, quantised together.
+
+    "document" is title and text, "passage" stands for `passages` windows of `passage_words` words, "query" for `queries`
+    model-free pseudo-queries. A document that has none of them gets "document". `combine` is what a search does with the
+    scores of a document's views, unless told otherwise.
+    """
+
+    views: tuple[str, ...] = ("document", "title", "passage")
+    passages: int = 3
+    passage_words: int = 48
+    queries: int = 2
+    combine: Combined = "sum"
+    levels: int = 8
+    codes: int = 256
+    seed: int = 0
+    encoder: TextEncoder = field(default_factory=TextEncoder)
+    name: str = field(default=NAME, init=False)
+
+    def assign(self, corpus: Sequence[Document]) -> ViewsTable:
+        """The views of a corpus. Raises DataError for a bad corpus, ConfigError for settings that cannot be."""
+        self._check()
+        doc_ids = doc_ids_of(corpus)
+        asked: dict[str, list[str]] = {doc_id: [] for doc_id in doc_ids}
+        if "query" in self.views:
+            for one in make_pseudo_queries(corpus, PseudoQueryConfig(per_document=self.queries, seed=self.seed)):
+                asked[one.doc_id].append(one.text)
+        texts = {document.doc_id: self._texts(document, asked[document.doc_id]) for document in corpus}
+        distinct = list(dict.fromkeys(text for own in texts.values() for _, text in own))
+        inner = ResidualScheme(self.levels, self.codes, self.seed, encoder=self.encoder)
+        coded = inner.assign([Document(str(number), text) for number, text in enumerate(distinct)])
+        tokens_of = dict(zip(distinct, coded.tokens.values(), strict=True))
+        views = {doc_id: tuple(View(kind, tokens_of[text]) for kind, text in texts[doc_id]) for doc_id in doc_ids}
+        kinds = Counter(view.kind for own in views.values() for view in own)
+        documents = DocIDTable(
+            self.name,
+            {doc_id: own[0].tokens for doc_id, own in views.items()},
+            vocab_size=coded.vocab_size,
+            codebooks=coded.codebooks,
+            settings=self._settings(coded.settings),
+            codes_per_level=coded.codes_per_level,
+            facts={**coded.facts, "views": dict(kinds), "view_identifiers": len(distinct)},
+        )
+        return ViewsTable(documents, views)
+
+    def _texts(self, document: Document, queries: Sequence[str]) -> list[tuple[str, str]]:
+        """(kind, text) of a document's views, no text twice."""
+        found: dict[str, str] = {}
+        for kind in self.views:
+            for text in self._of_kind(kind, document, queries):
+                found.setdefault(text, kind)
+        return [(kind, text) for text, kind in found.items()] or [("document", document.title_and_text)]
+
+    def _of_kind(self, kind: str, document: Document, queries: Sequence[str]) -> Iterator[str]:
+        if kind == "document":
+            yield document.title_and_text
+        elif kind == "title" and document.title.strip():
+            yield document.title.strip()
+        elif kind == "query":
+            yield from queries
+        elif kind == "passage":
+            words = document.text.split()
+            for start in range(0, len(words), self.passage_words)[: self.passages]:
+                yield " ".join(words[start : start + self.passage_words])
+
+    def _check(self) -> None:
+        for kind in self.views:
+            if kind not in get_args(Kind):
+                raise unknown_name("view", kind, get_args(Kind))
+        if not self.views or len(set(self.views)) < len(self.views):
+            raise ConfigError(f"views is {self.views}: expected one kind or more, each once")
+        if min(self.passages, self.passage_words, self.queries) < 1:
+            raise ConfigError(
+                f"passages is {self.passages}, passage_words {self.passage_words}, queries {self.queries}: expected at least 1 of each"
+            )
+
+    def _settings(self, inner: Mapping[str, Any]) -> dict[str, Any]:
+        own = ("views", "passages", "passage_words", "queries", "combine")
+        return {**inner, **{name: getattr(self, name) for name in own}, "views": list(self.views)}
