@@ -5,6 +5,7 @@ seeds can be seen in the text.
 """
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -60,8 +61,10 @@ class ScriptedEngine:
 
     name: str = "echo"
     context: int = 96
+    cache: int = 1000
     faults: list[Exception] = field(default_factory=list)
     fault_after: int = 0
+    pause: float = 0.0  # seconds a step
     restart_fault: GenirError | None = None
     running: list[ScriptedRequest] = field(default_factory=list)
     cancelled: list[ScriptedRequest] = field(default_factory=list)
@@ -89,9 +92,14 @@ class ScriptedEngine:
     def has_work(self) -> bool:
         return bool(self.running)
 
+    def room(self, prompt_length: int) -> int:
+        return min(self.context, self.cache) - prompt_length
+
     def submit(self, prompt: Sequence[int], params: SamplingParams, on_update: Any) -> ScriptedRequest:
         if params.top_p < 0.01:
             raise GenirError("the engine refuses this")
+        if len(prompt) + params.max_new_tokens > self.cache:
+            raise GenirError("the cache is too small")
         request = ScriptedRequest(list(prompt), params, on_update)
         self.running.append(request)
         return request
@@ -102,6 +110,7 @@ class ScriptedEngine:
 
     def step(self) -> None:
         self.go.wait()
+        time.sleep(self.pause)
         if self.faults and max(len(request.tokens) for request in self.running) >= self.fault_after:
             self.running.clear()
             raise self.faults.pop(0)

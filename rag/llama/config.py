@@ -80,6 +80,12 @@ def read_config(folder: Path) -> LlamaConfig:
         )
     if raw.get("hidden_act", "silu") != "silu":
         raise ArtefactError(f"{folder}: hidden_act is {raw['hidden_act']!r}, LLaMA's is 'silu'; use --backend hf")
+    if (quantised := raw.get("quantization_config")) is not None:
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised
+        raise ArtefactError(
+            f"{folder}: the weights are quantised ({method}), which this engine does not read; give the unquantised model "
+            "(int8 is an option of its own), or use --backend vllm"
+        )
     try:
         heads = int(raw["num_attention_heads"])
         config = LlamaConfig(
@@ -89,7 +95,7 @@ def read_config(folder: Path) -> LlamaConfig:
             num_hidden_layers=int(raw["num_hidden_layers"]),
             num_attention_heads=heads,
             num_key_value_heads=int(raw.get("num_key_value_heads") or heads),
-            head_dim=int(raw.get("head_dim") or int(raw["hidden_size"]) // heads),
+            head_dim=int(raw.get("head_dim") or int(raw["hidden_size"]) // max(heads, 1)),
             max_position_embeddings=int(raw.get("max_position_embeddings") or 2048),
             rms_norm_eps=float(raw.get("rms_norm_eps", 1e-6)),
             rope_theta=_rope_theta(raw),
@@ -131,13 +137,21 @@ def _check(config: LlamaConfig, folder: Path) -> None:
 
 
 def _rope_theta(raw: Mapping[str, Any]) -> float:
-    parameters = raw.get("rope_parameters") or {}
+    parameters = _rope_settings(raw, "rope_parameters")
     return float(parameters.get("rope_theta") or raw.get("rope_theta") or 10000.0)
+
+
+def _rope_settings(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """An object of the configuration; empty where it is missing."""
+    settings = raw.get(name) or {}
+    if not isinstance(settings, dict):
+        raise ValueError(f"{name} is {settings!r}, expected an object")
+    return dict(settings)
 
 
 def _rope_scaling(raw: Mapping[str, Any], folder: Path) -> RopeScaling:
     """The scaling that either spelling asks for."""
-    given = dict(raw.get("rope_parameters") or raw.get("rope_scaling") or {})
+    given = _rope_settings(raw, "rope_parameters") or _rope_settings(raw, "rope_scaling")
     kind = given.pop("rope_type", None) or given.pop("type", None) or "default"
     if kind not in ROPE_TYPES:
         raise ArtefactError(f"{folder}/config.json: {unknown_name('rope_type', str(kind), ROPE_TYPES)}")
@@ -146,6 +160,12 @@ def _rope_scaling(raw: Mapping[str, Any], folder: Path) -> RopeScaling:
     known = {field.name for field in fields(RopeScaling)}
     if raw.get("original_max_position_embeddings") is not None:
         given.setdefault("original_max_position_embeddings", raw["original_max_position_embeddings"])
+    for key in known & given.keys() - {"truncate"}:
+        value = given[key]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= 0):
+            raise ArtefactError(f"{folder}/config.json: {key} of RoPE is {value!r}, expected a number above 0")
+    if kind != "default" and given.get("factor") is None:
+        raise ArtefactError(f"{folder}/config.json: RoPE of type {kind!r} has no factor, expected a number above 0")
     return RopeScaling(
         rope_type=kind, **{key: value for key, value in given.items() if key in known and value is not None}
     )

@@ -162,6 +162,11 @@ class LlamaEngine:
         """End a request at the next step, with finish_reason "cancelled"; any thread."""
         request.cancelled = True
 
+    def room(self, prompt_length: int) -> int:
+        """Most tokens that may follow a prompt of this length: what context and cache hold, less the prompt."""
+        pool = self._fitting.pool
+        return min(self.config.max_position_embeddings, pool.blocks * pool.block_size) - prompt_length
+
     @property
     def has_work(self) -> bool:
         """Whether a step would do anything."""
@@ -177,6 +182,12 @@ class LlamaEngine:
             scheduler, pipeline = self._running()
             while (batch := scheduler.schedule()) is not None:
                 pipeline.send(batch)
+            if scheduler.is_stuck:
+                free, blocks = scheduler.pool.free, scheduler.pool.blocks
+                raise GenirError(
+                    f"none of {len(scheduler.unfinished())} requests can go on, {free} of {blocks} cache blocks are free: "
+                    "give a larger cache, and report this, because requests that cannot fit are to be refused"
+                )
             if scheduler.flights:
                 changed += scheduler.complete(pipeline.receive())
         except GenirError as error:
@@ -225,12 +236,13 @@ class LlamaEngine:
     def _end_all(self, reason: str, error: GenirError | None) -> None:
         """End every request that has not finished."""
         waiting = [] if self._scheduler is None else self._scheduler.unfinished()
-        for request in [*waiting, *self._inbox]:
+        while self._inbox:  # one by one: what is submitted in the meantime must not be lost
+            waiting.append(self._inbox.popleft())
+        for request in waiting:
             request.finish_reason, request.error = reason, error
             self._texts.pop(request.id, None)
             if request.on_update is not None:
                 request.on_update(request)
-        self._inbox.clear()
 
     def _check(self, tokens: Sequence[int], params: SamplingParams) -> None:
         """Refuse what cannot run."""

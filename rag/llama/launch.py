@@ -10,16 +10,18 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import AuthenticationError
-from multiprocessing.connection import Client, Connection, Listener
+from multiprocessing.connection import Client, Connection, answer_challenge, deliver_challenge
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from time import monotonic, sleep
 
 from genir.errors import ConfigError, GenirError
@@ -29,6 +31,10 @@ _KEY = "GENIR_FRONT_KEY"
 _ROOT = Path(__file__).resolve().parents[2]
 _PATIENCE = 600.0  # s that a stage waits for its front
 _PAUSE = 0.2  # s between its calls
+_HANDSHAKE = 10.0  # s that a caller has to prove that it knows the key
+_MOMENT = 0.05  # s between looks at those who have
+
+_Caller = tuple[int, int, Connection]  # rank, number of stages, connection
 
 
 @dataclass
@@ -93,36 +99,46 @@ def launch(setups: Sequence[StageSetup]) -> Launched:
 
 def listen(front: str, stages: int, timeout: float) -> Launched:
     """Await `stages` stages at HOST:PORT. Raises ConfigError for an address that cannot be used, GenirError where they do not come."""
-    host, port = _address(front)
-    try:
-        listener = Listener((host, port), authkey=_key())
-    except OSError as error:
-        raise ConfigError(
-            f"front {front}: cannot listen there ({error.strerror}); give a free port of this machine"
-        ) from None
-    callers, over = SimpleQueue[tuple[int, int, Connection]](), threading.Event()
-    threading.Thread(target=_accept, args=(listener, callers, over), daemon=True).start()
+    address, key = _address(front), _key()
+    door = _open(address, front)
+    callers, greetings = SimpleQueue[_Caller](), list[_Greeting]()
     deadline, found = monotonic() + timeout, dict[int, Connection]()
     try:
         while len(found) < stages:
-            rank, world, caller = callers.get(timeout=max(0.0, deadline - monotonic()))
-            if rank in found:  # torchrun has started it again
-                found[rank].close()
-            found[rank] = caller
-            if world != stages:
-                raise ConfigError(
-                    f"torchrun started {world} stages, the front was told {stages}: give both the same number"
-                )
-    except BaseException as error:
+            if monotonic() > deadline:
+                raise GenirError(f"only {len(found)} of {stages} stages came to {front} within {timeout:.0f} s")
+            with suppress(TimeoutError):
+                greetings.append(_Greeting(door.accept()[0], key, callers))
+            for greeting in greetings:
+                greeting.look_at_the_clock()
+            while not callers.empty():
+                rank, world, caller = callers.get()
+                if rank in found:  # torchrun has started it again
+                    found[rank].close()
+                found[rank] = caller
+                if world != stages:
+                    raise ConfigError(
+                        f"torchrun started {world} stages, the front was told {stages}: give both the same number"
+                    )
+    except BaseException:
         for connection in found.values():
             connection.close()
-        if isinstance(error, Empty):
-            raise GenirError(f"only {len(found)} of {stages} stages came to {front} within {timeout:.0f} s") from None
         raise
     finally:
-        over.set()
-        listener.close()
+        door.close()
+        for greeting in greetings:
+            greeting.end()
+        while not callers.empty():
+            callers.get()[2].close()
     return Launched([found[rank] for rank in range(stages)], "env://")
+
+
+def limit_sends(connection: Connection, seconds: float) -> None:
+    """Let sending on a connection raise BlockingIOError where the other side takes nothing for `seconds`, instead of waiting on."""
+    whole = int(seconds)
+    limit = struct.pack("ll", whole, int((seconds - whole) * 1e6))
+    with socket.socket(fileno=os.dup(connection.fileno())) as line:  # the limit is the socket's, whoever holds it
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 def own_connection() -> Connection:
@@ -172,15 +188,59 @@ def _key() -> bytes:
     return key
 
 
-def _accept(listener: Listener, callers: "SimpleQueue[tuple[int, int, Connection]]", over: threading.Event) -> None:
-    """Callers that know the key and say who they are: (rank, number of stages, connection)."""
-    while not over.is_set():
+def _open(address: tuple[str, int], front: str) -> socket.socket:
+    """A listening socket at HOST:PORT that waits a moment for each caller. Raises ConfigError where it cannot be had."""
+    door = socket.socket()
+    try:
+        if os.name == "posix":  # a port whose last connections are fading away can be had again; one in use cannot
+            door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind(address)
+        door.listen()
+    except OSError as error:
+        door.close()
+        raise ConfigError(
+            f"front {front}: cannot listen there ({error.strerror}); give a free port of this machine"
+        ) from None
+    door.settimeout(_MOMENT)
+    return door
+
+
+class _Greeting:
+    """The handshake with one caller, on a thread of its own, so that one who says nothing keeps nobody waiting."""
+
+    def __init__(self, line: socket.socket, key: bytes, callers: "SimpleQueue[_Caller]") -> None:
+        self._line, self._until = line, monotonic() + _HANDSHAKE
+        caller = Connection(os.dup(line.fileno()))
+        self._thread = threading.Thread(target=self._greet, args=(caller, key, callers), daemon=True)
+        self._thread.start()
+
+    @staticmethod
+    def _greet(caller: Connection, key: bytes, callers: "SimpleQueue[_Caller]") -> None:
+        """Let in a caller that knows the key and says who it is."""
         try:
-            caller = listener.accept()
+            deliver_challenge(caller, key)
+            answer_challenge(caller, key)
             rank, world = (int(word) for word in caller.recv_bytes().split())
-        except (AuthenticationError, EOFError, OSError):
-            continue  # a stranger, a stage that died in the meantime, or the end
-        callers.put((rank, world, caller))
+        except (AuthenticationError, EOFError, OSError, ValueError):
+            caller.close()  # a stranger, or a stage that died in the meantime
+        else:
+            callers.put((rank, world, caller))
+
+    def look_at_the_clock(self) -> None:
+        """Hang up where it takes too long."""
+        if monotonic() > self._until and self._thread.is_alive():
+            self._hang_up()
+
+    def end(self) -> None:
+        """Hang up on a caller that has not said who it is; nothing is left but the connections of those who have."""
+        if self._thread.is_alive():
+            self._hang_up()
+        self._thread.join()
+        self._line.close()
+
+    def _hang_up(self) -> None:
+        with suppress(OSError):  # it has hung up itself
+            self._line.shutdown(socket.SHUT_RDWR)
 
 
 def _environment(setup: StageSetup, stages: int) -> dict[str, str]:

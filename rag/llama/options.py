@@ -45,7 +45,7 @@ class EngineOptions:
     use_cache: bool = True
     prefix_sharing: bool = True
     threads: int | None = None
-    step_timeout: float = 120.0
+    step_timeout: float = 30.0
     heartbeat: float = 5.0
     front: str = ""
     layers: tuple[int, ...] | None = None
@@ -53,8 +53,22 @@ class EngineOptions:
     cuda_graphs: bool = True
 
 
+def _check(options: EngineOptions) -> None:
+    """Raise ConfigError, naming the option, for numbers that mean nothing."""
+    counts = ("stages", "block_size", "max_running", "token_budget")
+    optional = ("micro_batches", "micro_batch_size", "in_flight", "threads")
+    for name in (*counts, *optional):
+        value = getattr(options, name)
+        if not (name in optional and value is None) and value < 1:
+            raise ConfigError(f"{name} is {value}, expected at least 1")
+    for name in ("step_timeout", "heartbeat"):
+        if not getattr(options, name) > 0:
+            raise ConfigError(f"{name} is {getattr(options, name)}, expected seconds, above 0")
+
+
 def plan_of(config: LlamaConfig, options: EngineOptions) -> StagePlan:
     """Which stage runs which layers. Raises ConfigError for more stages than layers, or for an unknown balance or dtype."""
+    _check(options)
     dtype, costs = pick_dtype(options.dtype, config), None
     if options.balance == "time" and options.stages > 1 and options.layers is None:
         costs = measure_costs(config, dtype, torch.device(options.device), options.int8, options.attention)

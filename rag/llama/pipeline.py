@@ -30,7 +30,7 @@ import torch.distributed as dist
 
 from genir import errors
 from rag.llama.batch import MicroBatch, StepResult
-from rag.llama.launch import Launched, launch, listen, own_connection
+from rag.llama.launch import Launched, launch, limit_sends, listen, own_connection
 from rag.llama.runner import StageCounters, StageError, StageRunner, StageSetup
 from rag.llama.weights import pick_dtype
 
@@ -101,6 +101,7 @@ class ProcessPipeline:
         self.setups, self.front = list(setups), front
         self.heartbeat, self.start_timeout = heartbeat, start_timeout
         self._launched: Launched | None = None
+        self._limited: Launched | None = None  # the one whose connections have a time limit for sending
         self._results: deque[StepResult] = deque()
         self._counters: list[StageCounters] = [StageCounters() for _ in setups]
         self._computing: list[float] = [0.0] * len(setups)
@@ -114,8 +115,8 @@ class ProcessPipeline:
         started = listen(self.front, len(self.setups), self.start_timeout) if self.front else launch(self.setups)
         self._launched = started
         rendezvous = started.rendezvous
-        for connection, setup in zip(started.connections, self.setups, strict=True):
-            self._tell(connection, {"setup": setup.to_json() | {"rendezvous": rendezvous}})
+        for number, setup in enumerate(self.setups):
+            self._tell(number, {"setup": setup.to_json() | {"rendezvous": rendezvous}})
         deadline = monotonic() + self.start_timeout
         while len(self._ready) < len(self.setups):
             self._listen(self.heartbeat)
@@ -125,13 +126,10 @@ class ProcessPipeline:
         started.met()
 
     def send(self, batch: MicroBatch) -> None:
-        """Tell every stage about a micro-batch."""
+        """Tell every stage about a micro-batch. Raises StageError within seconds where one died, or does not listen."""
         message = json.dumps({"batch": batch.to_json()}).encode()
-        for number, connection in enumerate(self._connections):
-            try:
-                connection.send_bytes(message)
-            except OSError:
-                raise self._find_fault(number) from None
+        for number in range(len(self.setups)):
+            self._send(number, message)
 
     def receive(self) -> StepResult:
         """The oldest result. Raises StageError within seconds where a stage died, stopped, or hangs."""
@@ -145,18 +143,14 @@ class ProcessPipeline:
                 asked = now
             silent = [n for n, answered in enumerate(self._answered) if now - max(answered, begin) > self.heartbeat]
             if silent:
-                who = self.setups[silent[0]]
-                raise self._fail(
-                    StageError(
-                        f"{who} has not answered for {self.heartbeat:.0f} s: it was stopped, or its machine is gone"
-                    )
-                )
+                raise self._silent(silent[0])
             if now - begin > self.setups[0].step_timeout:
                 longest = max(range(len(self.setups)), key=lambda n: self._computing[n])
                 who, seconds = self.setups[longest], self._computing[longest]
                 raise self._fail(
                     StageError(
-                        f"{who} hangs: it has computed one micro-batch for {seconds:.0f} s; all requests are ended"
+                        f"{who} hangs: it has computed one micro-batch for {seconds:.0f} s; all requests are ended "
+                        f"(where it is only slow: a step_timeout of more than {self.setups[0].step_timeout:.0f} s)"
                     )
                 )
         return self._results.popleft()
@@ -178,7 +172,7 @@ class ProcessPipeline:
             return
         for connection in self._connections:
             try:
-                self._tell(connection, {"close": True})
+                connection.send_bytes(json.dumps({"close": True}).encode())
             except OSError:
                 continue  # it has ended already
         self._launched.end(patience=3.0)
@@ -190,16 +184,30 @@ class ProcessPipeline:
             raise StageError("the pipeline is closed")
         return self._launched.connections
 
-    @staticmethod
-    def _tell(connection: Connection, message: object) -> None:
-        connection.send_bytes(json.dumps(message).encode())
+    def _tell(self, number: int, message: object) -> None:
+        self._send(number, json.dumps(message).encode())
+
+    def _send(self, number: int, message: bytes) -> None:
+        """Send to a stage; one that takes nothing for a heartbeat, so that its socket is full, does not listen any more."""
+        connections = self._connections
+        if self._limited is not self._launched:
+            for connection in connections:
+                limit_sends(connection, self.heartbeat)
+            self._limited = self._launched
+        try:
+            connections[number].send_bytes(message)
+        except BlockingIOError:
+            raise self._silent(number) from None
+        except OSError:
+            raise self._find_fault(number) from None
 
     def _ask(self) -> None:
-        for number, connection in enumerate(self._connections):
-            try:
-                self._tell(connection, {"ping": True})
-            except OSError:
-                raise self._find_fault(number) from None
+        for number in range(len(self.setups)):
+            self._tell(number, {"ping": True})
+
+    def _silent(self, number: int) -> errors.GenirError:
+        seconds = f"{self.heartbeat:.0f} s: it was stopped, or its machine is gone"
+        return self._fail(StageError(f"{self.setups[number]} has not answered for {seconds}"))
 
     def _listen(self, timeout: float) -> bool:
         """Take in what stages say, for at most `timeout` seconds; whether there was anything."""

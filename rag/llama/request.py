@@ -102,7 +102,7 @@ def check_params(params: SamplingParams) -> None:
         ("temperature", params.temperature >= 0, "at least 0 (0 is greedy)"),
         ("top_k", params.top_k >= 0, "at least 0 (0 keeps all)"),
         ("top_p", 0 < params.top_p <= 1, "above 0 and at most 1"),
-        ("repetition_penalty", params.repetition_penalty > 0, "above 0 (1 is none)"),
+        ("repetition_penalty", 0.01 <= params.repetition_penalty <= 100, "between 0.01 and 100 (1 is none)"),
         ("num_beams", params.num_beams >= 1, "at least 1"),
     )
     for name, good, expected in rules:

@@ -41,7 +41,7 @@ class StageSetup:
     block_size: int
     blocks: int
     threads: int
-    step_timeout: float = 120.0
+    step_timeout: float = 30.0
     cuda_graphs: bool = False
     rendezvous: str = ""
 
@@ -155,9 +155,10 @@ class StageRunner:
         return hidden
 
     def _not_numbers(self) -> StageError:
+        name = str(self.dtype).removeprefix("torch.")
+        overflow = "" if self.dtype == torch.float32 else f", or {name} overflows; try float32"
         return StageError(
-            f"{self.setup} made scores that are not numbers (NaN): its weights are broken, or {self.setup.dtype} overflows; "
-            "try float32"
+            f"{self.setup} made scores that are not numbers (NaN) in {name}: its weights are broken{overflow}"
         )
 
     def _count(self, decode: bool, seconds: float) -> None:

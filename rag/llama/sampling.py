@@ -14,6 +14,7 @@ import torch
 from rag.llama.batch import Choice
 
 _MASK = (1 << 64) - 1
+_COLDEST = 1e-30  # a float32 knows no temperature far below
 
 
 def uniform(seed: int, place: int) -> float:
@@ -29,10 +30,12 @@ def choose(
 
     Log-probabilities are empty where nobody wants them; best tokens are empty for sequences that want none.
     """
-    scores = _penalised(logits, choices)
-    tokens, finite = _best(scores)
+    tokens, finite = _best(logits)  # of the model's own scores: what a request does to its own row ends nobody else's
     if not finite:
         return tokens, [], [], False
+    scores = _penalised(logits, choices)
+    if scores is not logits:
+        tokens, _ = _best(scores)
     for row, choice in enumerate(choices):
         if choice.temperature > 0:
             tokens[row] = _draw(scores[row], choice)
@@ -67,9 +70,9 @@ def _best(scores: torch.Tensor) -> tuple[list[int], bool]:
 
 def _draw(scores: torch.Tensor, choice: Choice) -> int:
     """A token from scores (V,) by inverting the distribution function at `choice.uniform`, most probable token first."""
-    scaled = (
-        scores - scores.max()
-    ) / choice.temperature  # the best one is 0: no temperature is so low that it overflows
+    scaled = (scores - scores.max()) / max(
+        choice.temperature, _COLDEST
+    )  # the best one is 0: no temperature is so low that it overflows
     if 0 < choice.top_k < len(scaled):
         scaled, index = scaled.topk(choice.top_k)
     else:

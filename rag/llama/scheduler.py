@@ -82,12 +82,17 @@ class Scheduler:
         """Whether any request is not finished."""
         return bool(self._waiting or self._running)
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether there is work that will never begin: to be asked once `schedule` has said None."""
+        return self.has_work and not self.flights
+
     def unfinished(self) -> list[Request]:
         """All requests that are not finished."""
         return [*self._running.values(), *self._waiting]
 
     def check(self, prompt_length: int, max_new_tokens: int, width: int) -> None:
-        """Raise GenirError for a request that could not run even if it were alone."""
+        """Raise GenirError for a request that could not run even if it were alone: beams share the full blocks of the prompt."""
         shared = prompt_length // self.pool.block_size
         needed = shared + width * (self.pool.needed(prompt_length + max_new_tokens) - shared)
         if needed > self.pool.blocks:
@@ -116,7 +121,7 @@ class Scheduler:
             return None
         self._admit()
         order = (self._prefill, self._decode) if self._prefill_next else (self._decode, self._prefill)
-        batch = order[0]() or order[1]()
+        batch = order[0]() or order[1]() or self._decode()  # a prompt that is shared whole is ready without prefill
         if batch is None:
             return None
         self._prefill_next = batch.decode
@@ -198,8 +203,11 @@ class Scheduler:
                 continue  # preempted for another in this very loop
             # Beams that were preempted stop one token short: their last tokens are decoded together.
             left_out = int(len(request.sequences) > 1)
+            lead = request.sequences[0]
             for sequence in request.sequences:
-                self._share_prefix(sequence)
+                if sequence is not lead and lead.pending > 1:
+                    break  # what the other beams will share is not computed yet
+                self._share(request, sequence)
                 count = min(sequence.pending - left_out, budget)
                 if count <= 0:
                     continue
@@ -253,15 +261,26 @@ class Scheduler:
             share = max(share, min(limits.full_rows, -(-running // (limits.fewest or limits.micro_batches))))
         return min(share, limits.micro_batch_size or share)
 
-    def _share_prefix(self, sequence: Sequence) -> None:
-        """Let a sequence that holds nothing yet begin with blocks that others filled; its last token is always computed."""
-        if sequence.blocks or not self.limits.prefix_sharing or not self.limits.use_cache:
+    def _share(self, request: Request, sequence: Sequence) -> None:
+        """Let a sequence that holds nothing yet begin with full blocks that others filled; its last token is always computed.
+
+        A beam that is computed again begins with those of the beam that it has most in common with, whatever the limits say: `check`
+        counts on it that no two beams hold copies of the prompt. Only then it looks for others' blocks.
+        """
+        if sequence.blocks:
             return
-        size = self.pool.block_size
-        keys = chain_keys(sequence.tokens, size)[: (len(sequence.tokens) - 1) // size]
-        found = self.pool.find(keys)
+        size, closest, most = self.pool.block_size, sequence, 0
+        for other in request.sequences:
+            usable = min(_common(sequence.tokens, other.tokens), other.computed) // size
+            if usable > most:
+                closest, most = other, usable
+        found, keys = closest.blocks[:most], closest.keys[:most]
+        if self.limits.prefix_sharing and self.limits.use_cache:
+            keys = chain_keys(sequence.tokens, size)[: (len(sequence.tokens) - 1) // size]
+            found = found + self.pool.find(keys)[most:]
+            keys = keys[: len(found)]
         sequence.blocks = [self.pool.share(block) for block in found]
-        sequence.keys = keys[: len(found)]
+        sequence.keys = keys
         sequence.computed = len(found) * size
         self.counts.shared_tokens += sequence.computed
 
@@ -382,3 +401,8 @@ class Scheduler:
             for sequence in request.sequences
         )
         self.counts.waste += unused / (self.pool.held * size)
+
+
+def _common(one: list[int], other: list[int]) -> int:
+    """Length of the common beginning of two sequences of the same length."""
+    return next((place for place, (a, b) in enumerate(zip(one, other, strict=True)) if a != b), len(one))

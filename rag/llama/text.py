@@ -45,6 +45,8 @@ class FolderTokenizer:
             tokenizer = AutoTokenizer.from_pretrained(str(folder))
         except Exception as error:  # tokenizers raises bare Exception for a broken file
             raise ArtefactError(f"{folder}: the tokenizer cannot be loaded ({str(error).splitlines()[0]})") from None
+        tokenizer.backend_tokenizer.no_truncation()  # saved settings of its training; Hugging Face's calls ignore them, too
+        tokenizer.backend_tokenizer.no_padding()
         highest = max(tokenizer.get_vocab().values(), default=-1)
         if highest >= config.vocab_size:
             raise ArtefactError(

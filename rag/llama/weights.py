@@ -46,7 +46,12 @@ class Shards:
         """A whole tensor in the wanted dtype, on the device. Raises ArtefactError where it is missing or has another shape."""
         if name not in self._files:
             raise ArtefactError(f"{self.folder}: the shards hold no tensor {name!r}; are all of them there?")
-        tensor: torch.Tensor = self._shard(self._files[name]).get_tensor(name)
+        tensor = self._tensor(name)
+        if tensor.dtype not in (*_DTYPES.values(), torch.float64):
+            raise ArtefactError(
+                f"{self.folder}: tensor {name!r} is {str(tensor.dtype).removeprefix('torch.')}: quantised weights are not read; "
+                "give the unquantised model"
+            )
         if tuple(tensor.shape) != shape:
             raise ArtefactError(
                 f"{self.folder}: tensor {name!r} has shape {tuple(tensor.shape)}, config.json says {shape}; "
@@ -54,6 +59,17 @@ class Shards:
             )
         self.bytes_read += tensor.numel() * tensor.element_size()
         return tensor.to(self.device, self.dtype)
+
+    def _tensor(self, name: str) -> torch.Tensor:
+        from safetensors import SafetensorError
+
+        try:
+            tensor: torch.Tensor = self._shard(self._files[name]).get_tensor(name)
+        except SafetensorError as error:
+            raise ArtefactError(
+                f"{self.folder / self._files[name]}: tensor {name!r} cannot be read, though the index names it ({error})"
+            ) from None
+        return tensor
 
     def _shard(self, file: str) -> Any:
         from safetensors import SafetensorError, safe_open
@@ -125,9 +141,11 @@ def _files(folder: Path) -> dict[str, str]:
 
     if (folder / _INDEX).is_file():
         try:
-            mapping: dict[str, str] = json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"]
+            mapping = json.loads((folder / _INDEX).read_text(encoding="utf-8"))["weight_map"]
         except (ValueError, KeyError, TypeError) as error:
             raise ArtefactError(f"{folder / _INDEX}: not a readable index of shards ({error!r})") from None
+        if not isinstance(mapping, dict) or not all(isinstance(file, str) for file in mapping.values()):
+            raise ArtefactError(f"{folder / _INDEX}: its weight_map is no object that gives each tensor's file")
         absent = sorted({file for file in mapping.values() if not (folder / file).is_file()})
         if absent:
             raise ArtefactError(

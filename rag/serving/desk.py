@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
 from genir.errors import GenirError
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from rag.llama.request import Request
     from rag.llama.text import FolderTokenizer
 
-_LOOK_UP = 0.25  # seconds between looks whether a silent client is still there
+_LOOK_UP = 0.25  # seconds between looks whether a client is still there, whether tokens flow or not
 
 Gone = Callable[[], Awaitable[bool]]
 
@@ -71,7 +72,7 @@ class Desk:
         except ValueError as error:
             raise ApiError(400, str(error), "messages") from None
         wanted = body.max_completion_tokens or body.max_tokens
-        length = wanted or max(1, self.loop.engine.config.max_position_embeddings - len(prompt))
+        length = wanted or max(1, self.loop.engine.room(len(prompt)))
         self._check_prompt(prompt, length, "messages")
         params = _params(body, length, body.logprobs)
         params = replace(params, stop=(*params.stop, *stop))
@@ -119,12 +120,15 @@ class Desk:
                 prompt, turn = divmod(choice.index, job.n)
                 params = replace(job.params, seed=job.params.seed + turn)
                 running[choice.index] = self._submit(job.prompts[prompt], params, listen_as(choice.index))
+            looked = monotonic()
             while running:
+                if monotonic() - looked >= _LOOK_UP:
+                    looked = monotonic()
+                    if await gone():
+                        raise ApiError(499, "the client closed the connection")
                 try:
                     index, update = await asyncio.wait_for(queue.get(), _LOOK_UP)
                 except TimeoutError:
-                    if await gone():
-                        raise ApiError(499, "the client closed the connection") from None
                     continue
                 if update.error is not None:
                     raise ApiError(500, str(update.error))

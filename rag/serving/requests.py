@@ -42,7 +42,7 @@ class _Body(BaseModel):
     temperature: float = Field(1.0, ge=0, le=2)
     top_p: float = Field(1.0, gt=0, le=1)
     top_k: int = Field(0, ge=-1)
-    repetition_penalty: float = Field(1.0, gt=0)
+    repetition_penalty: float = Field(1.0, ge=0.01, le=100)
     n: int = Field(1, ge=1, le=128)
     seed: int = Field(default_factory=lambda: secrets.randbits(31))
     stop: str | list[str] = Field(default_factory=list)

@@ -12,7 +12,9 @@ from genir.errors import ArtefactError, ConfigError, GenirError
 from genir.protocols import Generation, Generator, SamplingParams
 from rag.llama.cuda_graphs import GraphedDecode
 from rag.llama.engine import EngineOptions, LlamaEngine
+from rag.llama.request import Request
 from rag.llama.runner import StageRunner
+from rag.llama.scheduler import Scheduler
 from tests.tiny_llama import save_tiny_llama
 
 GREEDY = SamplingParams(max_new_tokens=24)
@@ -216,6 +218,12 @@ def test_little_memory_is_wasted(folder: Path) -> None:
         ),
         ("x", SamplingParams(max_new_tokens=0), "max_new_tokens is 0, expected at least 1"),
         ("x", SamplingParams(top_p=0.0), "top_p is 0.0, expected above 0 and at most 1"),
+        (
+            "x",
+            SamplingParams(repetition_penalty=1e-40),
+            "repetition_penalty is 1e-40, expected between 0.01 and 100 \\(1 is none\\)",
+        ),
+        ("x", SamplingParams(repetition_penalty=float("inf")), "repetition_penalty is inf, expected between 0.01"),
         ("x", SamplingParams(num_beams=2, temperature=1.0), "num_beams above 1 takes no temperature"),
         ("x", SamplingParams(num_beams=2, stop=("a",)), "num_beams above 1 takes no stop strings"),
     ],
@@ -233,6 +241,13 @@ def test_bad_requests_are_refused_at_once(folder: Path, prompt: str, params: Sam
         ({"stages": 6}, "6 stages for 5 layers: a stage needs at least one layer; use at most 5 stages"),
         ({"stages": 2, "layers": (4, 4)}, "expected 2 numbers of at least 1 that add up to 5"),
         ({"cache_bytes": 100}, "cache of 100 bytes a stage holds no block: 8 tokens in 5 layers take 5120"),
+        ({"token_budget": 0}, "token_budget is 0, expected at least 1"),
+        ({"block_size": 0}, "block_size is 0, expected at least 1"),
+        ({"max_running": -1}, "max_running is -1, expected at least 1"),
+        ({"micro_batches": 0}, "micro_batches is 0, expected at least 1"),
+        ({"in_flight": 0}, "in_flight is 0, expected at least 1"),
+        ({"stages": 0}, "stages is 0, expected at least 1"),
+        ({"heartbeat": 0.0}, "heartbeat is 0.0, expected seconds, above 0"),
         ({"dtype": "float8"}, "dtype 'float8': expected auto, float32, bfloat16 or float16"),
         ({"attention": "flash"}, "attention 'flash' needs a GPU"),
         ({"attention": "sdpaa"}, "unknown attention 'sdpaa': did you mean 'sdpa'"),
@@ -251,6 +266,40 @@ def test_a_refused_prompt_takes_its_neighbours_along(folder: Path) -> None:
         while engine.has_work:
             engine.step()
         assert engine.statistics().generated_tokens == 0
+
+
+def test_work_that_cannot_go_on_is_an_error_and_no_endless_wait(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = LlamaEngine(folder, EngineOptions(threads=1))
+    request = engine.submit("once", GREEDY)
+    monkeypatch.setattr(Scheduler, "schedule", lambda scheduler: None)
+    with pytest.raises(
+        GenirError, match=r"^none of 1 requests can go on, \d+ of \d+ cache blocks are free: give a larger"
+    ):
+        engine.step()
+    assert request.finish_reason == "error"
+    assert not engine.has_work
+
+
+def test_room_is_what_context_and_cache_leave(folder: Path) -> None:
+    assert LlamaEngine(folder, EngineOptions(threads=1)).room(28) == 100
+    engine = LlamaEngine(folder, EngineOptions(threads=1, cache_bytes=5 * 16 * 5 * 2 * 2 * 8 * 4))
+    assert engine.room(28) == 80 - 28
+    engine.submit([5] * 28, SamplingParams(max_new_tokens=engine.room(28)))
+    with pytest.raises(GenirError, match="the memory budget holds"):
+        engine.submit([5] * 28, SamplingParams(max_new_tokens=engine.room(28) + 1))
+
+
+def test_a_request_that_comes_while_all_are_ended_is_not_lost(folder: Path) -> None:
+    engine = LlamaEngine(folder, EngineOptions(threads=1))
+    late: list[Request] = []
+    engine.submit("once", GREEDY, on_update=lambda _: late.append(engine.submit("late", GREEDY)))
+    engine.close()
+    assert engine.has_work
+    assert not late[0].done
+    while engine.has_work:
+        engine.step()
+    assert late[0].finish_reason in ("stop", "length")
+    engine.close()
 
 
 def test_beams_need_the_cache(folder: Path) -> None:

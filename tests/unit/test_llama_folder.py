@@ -72,6 +72,20 @@ def test_both_spellings_of_rope_are_read(broken: Path) -> None:
         ({"num_key_value_heads": 3}, "4 attention heads cannot share 3 key and value heads evenly"),
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0, expected at least 1"),
         ({"rope_parameters": {"rope_type": "yarm"}}, "unknown rope_type 'yarm': did you mean 'yarn'"),
+        (
+            {"rope_parameters": {"rope_type": "linear"}},
+            "RoPE of type 'linear' has no factor, expected a number above 0",
+        ),
+        (
+            {"rope_parameters": {"rope_type": "yarn", "factor": "four"}},
+            "factor of RoPE is 'four', expected a number above 0",
+        ),
+        ({"rope_parameters": ["linear"]}, r"rope_parameters is \['linear'\], expected an object"),
+        (
+            {"num_attention_heads": 0, "head_dim": None, "num_key_value_heads": None},
+            "num_attention_heads is 0, expected",
+        ),
+        ({"quantization_config": {"quant_method": "gptq"}}, r"the weights are quantised \(gptq\), which this engine"),
         ({"head_dim": 7}, "head_dim is 7, RoPE needs an even one"),
     ],
 )
@@ -98,6 +112,14 @@ def test_folders_without_what_they_need(broken: Path, tmp_path: Path) -> None:
     fails(f"{first.name}: not a readable safetensors file")
     (broken / "model.safetensors.index.json").write_text("{}")
     fails("not a readable index of shards")
+    (broken / "model.safetensors.index.json").write_text('{"weight_map": ["a"]}')
+    fails("its weight_map is no object that gives each tensor's file")
+    save_file({"other": torch.zeros(3)}, first)
+    names = {"model.layers.0.input_layernorm.weight": first.name}
+    (broken / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+    fails(f"{first.name}: tensor 'model.layers.0.input_layernorm.weight' cannot be read, though the index names it")
+    save_file({next(iter(names)): torch.zeros(config.hidden_size, dtype=torch.int8)}, first)
+    fails("tensor 'model.layers.0.input_layernorm.weight' is int8: quantised weights are not read")
     (broken / "model.safetensors.index.json").unlink()
     fails("has no model.safetensors and no model.safetensors.index.json; give a folder with weights in safetensors")
     save_file({"model.embed_tokens.weight": torch.zeros(3, 3)}, broken / "model.safetensors")
@@ -127,6 +149,29 @@ def test_a_tokenizer_that_does_not_fit(sharded: Path, tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "TokenizersBackend"}')
     with pytest.raises(ArtefactError, match="the tokenizer cannot be loaded"):
         FolderTokenizer.load(tmp_path, LlamaConfig())
+
+
+@pytest.mark.parametrize("saved", ["truncation", "padding"])
+def test_truncation_and_padding_that_were_saved_are_off_as_in_hugging_face(broken: Path, saved: str) -> None:
+    """A tokenizer saved during training once cut every prompt to its length, unsaid."""
+    from transformers import AutoTokenizer
+
+    settings: dict[str, dict[str, Any]] = {
+        "truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
+        "padding": {
+            "strategy": {"Fixed": 30},
+            "direction": "Right",
+            "pad_to_multiple_of": None,
+            "pad_id": 0,
+            "pad_type_id": 0,
+            "pad_token": "x",
+        },
+    }
+    path, text = broken / "tokenizer.json", "a long prompt"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {saved: settings[saved]}))
+    ours = FolderTokenizer.load(broken, read_config(broken)).encode(text)
+    assert ours == AutoTokenizer.from_pretrained(str(broken))(text)["input_ids"]
+    assert 4 < len(ours) < 30
 
 
 @pytest.mark.parametrize("rows", [1, 3, 4, 40])

@@ -70,6 +70,53 @@ def test_strangers_and_the_dead_keep_nobody_away(front: str) -> None:
     assert stage.recv_bytes() == b"hello"
 
 
+def listened_at(front: str) -> bool:
+    port = f":{int(front.rpartition(':')[2]):04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(line[1].endswith(port) and line[3] == "0A" for line in lines)
+
+
+def test_a_silent_stranger_keeps_nobody_waiting(front: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One who connected and said nothing once blocked all stages; now the others come in, and it is hung up on."""
+    thread, met = in_thread(front, stages=1)
+    host, port = front.split(":")
+    time.sleep(0.2)
+    with socket.create_connection((host, int(port))) as stranger:
+        time.sleep(0.1)
+        stage = call(front, 5.0)
+        thread.join(5)
+        met[0].connections[0].send_bytes(b"hello")
+        assert stage.recv_bytes() == b"hello"
+        stranger.settimeout(5)
+        while stranger.recv(100):
+            pass  # the challenge, then the end
+    monkeypatch.setattr("rag.llama.launch._HANDSHAKE", 0.2)
+    thread, _ = in_thread(front, stages=1, timeout=2.0)
+    time.sleep(0.2)
+    with socket.create_connection((host, int(port)), timeout=1.5) as stranger:
+        while stranger.recv(100):
+            pass  # hung up on while others are still awaited
+        assert thread.is_alive()
+    call(front, 5.0)
+    thread.join(5)
+
+
+def test_nothing_is_left_and_the_port_can_be_had_again(front: str) -> None:
+    """The port once stayed listened at, by a thread that nobody ended: a second engine at the same address failed."""
+    threads = set(threading.enumerate())
+    for _ in range(3):
+        caller = threading.Thread(target=call, args=(front, 5.0), daemon=True)
+        caller.start()
+        met = listen(front, 1, 5.0)
+        caller.join(5)
+        assert not listened_at(front)
+        met.end(patience=0.0)
+        with pytest.raises(GenirError, match="only 0 of 1 stages came"):
+            listen(front, 1, 0.1)
+        assert not listened_at(front)
+    assert set(threading.enumerate()) <= threads
+
+
 def test_a_stage_that_was_started_again_takes_its_place(front: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     thread, met = in_thread(front, stages=2)
@@ -92,10 +139,14 @@ def test_numbers_of_stages_that_differ(front: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_wrong_key_and_no_key(front: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    in_thread(front)
+    thread, _ = in_thread(front)
+    key = os.environ["GENIR_FRONT_KEY"]
     monkeypatch.setenv("GENIR_FRONT_KEY", "another")
     with pytest.raises(ConfigError, match=f"^front {front}: it has another GENIR_FRONT_KEY; give both sides the same$"):
         call(front, 5.0)
+    monkeypatch.setenv("GENIR_FRONT_KEY", key)
+    call(front, 5.0)
+    thread.join(5)
     monkeypatch.delenv("GENIR_FRONT_KEY")
     for meet in (lambda: call(front, 5.0), lambda: listen(front, 1, 5.0)):
         with pytest.raises(ConfigError, match=r"^GENIR_FRONT_KEY is not set: "):

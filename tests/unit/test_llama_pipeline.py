@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from genir.errors import ArtefactError, ConfigError, GenirError
 from genir.protocols import SamplingParams
+from rag.llama.batch import MicroBatch
 from rag.llama.engine import EngineOptions, LlamaEngine
 from rag.llama.launch import Launched
 from rag.llama.options import setups_of
@@ -152,16 +153,17 @@ def test_killing_a_stage_ends_every_request_at_once_and_leaves_nothing(
         assert [one.tokens for one in engine.generate(PROMPTS, GREEDY)] == expected
 
 
+@pytest.mark.parametrize("stage", [0, 1])
 def test_a_stage_that_stops_answering_is_named_within_seconds(
-    folder: Path, expected: list[tuple[int, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, expected: list[tuple[int, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: int
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     shared = set(Path("/dev/shm").iterdir())
     engine = LlamaEngine(folder, EngineOptions(stages=2, threads=1, heartbeat=1.0))
     engine.start()
     left = processes(engine)
-    error, seconds, _ = run_until_it_fails(engine, lambda: os.kill(left[1], signal.SIGSTOP))
-    assert "stage 1 (layers " in str(error)
+    error, seconds, _ = run_until_it_fails(engine, lambda: os.kill(left[stage], signal.SIGSTOP))
+    assert f"stage {stage} (layers " in str(error)
     assert "has not answered for 1 s" in str(error)
     assert seconds < 6
     assert not any(map(is_alive, left))
@@ -191,6 +193,27 @@ def test_a_stage_that_computes_for_ever_is_named(folder: Path) -> None:
     assert time.monotonic() - begin < 3
 
 
+def test_a_stage_that_does_not_listen_is_named_though_its_socket_is_full(folder: Path) -> None:
+    """Sending once waited for ever: only `receive` looked at the clock."""
+    engine = LlamaEngine(folder, EngineOptions(stages=2))
+    pipeline = ProcessPipeline(setups_of(folder, engine.config, engine.options, engine.plan), heartbeat=0.3)
+    ends = [socket.socketpair() for _ in range(2)]
+    pipeline._launched = Launched([Connection(ours.detach()) for ours, _ in ends], "")
+    reader = Connection(ends[0][1].detach())
+    threading.Thread(target=reader.recv_bytes, daemon=True).start()
+    batch = MicroBatch(0, decode=True, tokens=list(range(1_000_000)))
+    begin = time.monotonic()
+    with pytest.raises(
+        StageError, match=r"^stage 1 \(layers .*\) has not answered for 0 s: it was stopped, or its machine"
+    ):
+        pipeline.send(batch)
+    assert time.monotonic() - begin < 5
+    with pytest.raises(StageError, match="the pipeline is closed"):
+        pipeline.send(batch)
+    for _, theirs in ends:
+        theirs.close()
+
+
 @pytest.mark.parametrize("stages", [1, 2])
 def test_a_nan_ends_every_request_and_names_the_stage(folder: Path, tmp_path: Path, stages: int) -> None:
     for file in folder.iterdir():
@@ -200,7 +223,10 @@ def test_a_nan_ends_every_request_and_names_the_stage(folder: Path, tmp_path: Pa
     save_file(weights, tmp_path / "model.safetensors")
     engine = LlamaEngine(tmp_path, EngineOptions(stages=stages, threads=1))
     request = engine.submit("once", GREEDY)
-    with pytest.raises(StageError, match=f"stage {stages - 1} \\(layers .* made scores that are not numbers"):
+    with pytest.raises(
+        StageError,
+        match=f"stage {stages - 1} \\(layers .* made scores that are not numbers \\(NaN\\) in float32: its weights are broken$",
+    ):
         run(engine)
     assert request.finish_reason == "error"
     assert not engine.has_work

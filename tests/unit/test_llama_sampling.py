@@ -44,6 +44,7 @@ def test_top_k_and_top_p_cut_and_renormalise() -> None:
 def test_no_temperature_is_too_low() -> None:
     """1e-38 once overflowed into tokens at random."""
     assert drawn(50, temperature=1e-38) == {4: 1.0}
+    assert drawn(50, temperature=1e-320) == {4: 1.0}
     assert drawn(50, temperature=1e-38, top_k=3, top_p=0.9) == {4: 1.0}
 
 
@@ -72,6 +73,14 @@ def test_rows_have_their_own_way_and_log_probabilities_are_the_models_own() -> N
     assert tops[:3] == [[], [], []]
     assert [token for token, _ in tops[3]] == [4, 0]
     assert choose(LOGITS, [Choice()])[1] == []
+
+
+def test_a_penalty_that_overflows_is_no_fault_of_the_model() -> None:
+    """One client's penalty of 1e-40 once ended everybody's requests, with a word about broken weights."""
+    choices = [Choice(penalty=1e-40, penalised=(1,)), Choice()]
+    tokens, _, _, finite = choose(LOGITS.repeat(2, 1), choices)
+    assert finite
+    assert tokens == [1, 4]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

@@ -216,7 +216,7 @@ def test_random_arrivals_cancels_and_lengths_lose_no_block(seed: int) -> None:
     coming, running, cancelled = [], [], set()
     for number in range(40):
         prompt = common[: draw.choice([0, 5, 12])] + [draw.randrange(VOCABULARY) for _ in range(draw.randint(1, 12))]
-        width = draw.choice([1, 1, 1, 2])
+        width = draw.choice([1, 1, 1, 2, 6])
         coming.append(request(number, prompt, max_new_tokens=draw.randint(1, 10), num_beams=width))
     coming = [r for r in coming if fits(scheduler, r)]
     while coming or scheduler.has_work:
@@ -237,6 +237,64 @@ def test_random_arrivals_cancels_and_lengths_lose_no_block(seed: int) -> None:
         assert one.done
         if one.id not in cancelled and one.beams is None:
             assert one.tokens == alone(list(one.prompt_tokens), one.params.max_new_tokens)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**9))
+def test_wide_beams_that_just_fit_always_finish(seed: int) -> None:
+    """Beams computed again once took copies of the prompt beyond what `check` had counted, and waited for blocks for ever."""
+    draw = random.Random(seed)
+    size, width, length, new = draw.choice([2, 4, 8]), draw.randint(2, 6), draw.randint(20, 60), draw.randint(5, 30)
+    shared = length // size
+    blocks = shared + width * (-(-(length + new) // size) - shared)
+    limits = Limits(
+        token_budget=draw.choice([7, 16, 32]),
+        micro_batches=draw.choice([1, 2]),
+        in_flight=draw.choice([1, 2]),
+        prefix_sharing=draw.random() < 0.5,
+    )
+    texts = [[draw.randrange(VOCABULARY) for _ in range(length)] for _ in range(3)]
+
+    def searches() -> list[Request]:
+        widths = (width, draw.randint(1, width), width)
+        return [
+            request(i, text, max_new_tokens=new, num_beams=w, ignore_eos=True)
+            for i, (text, w) in enumerate(zip(texts, widths, strict=True))
+        ]
+
+    state = draw.getstate()
+    tight, scheduler = searches(), Scheduler(BlockPool(blocks, size), limits, [END])
+    for one in tight:
+        scheduler.check(length, new, one.width)
+    with pytest.raises(GenirError, match="the memory budget holds"):
+        scheduler.check(length + size, new, width)
+    run(scheduler, tight)
+    assert scheduler.pool.free == blocks
+    draw.setstate(state)
+    roomy = searches()
+    run(Scheduler(BlockPool(10 * blocks, size), Limits(prefix_sharing=False), [END]), roomy)
+    assert [one.tokens for one in tight] == [one.tokens for one in roomy]
+
+
+@pytest.mark.parametrize("sharing", [True, False])
+def test_beams_computed_again_share_what_they_have_in_common(sharing: bool) -> None:
+    limits = Limits(token_budget=16, prefix_sharing=sharing)
+    scheduler, stages = Scheduler(BlockPool(200, 4), limits, []), FakeStages(4)
+    one = request(0, prompts(1, seed=2, longest=3)[0] + [1] * 60, max_new_tokens=9, num_beams=6)
+    scheduler.add(one)
+    while len(one.sequences) < 6:
+        stages.send(scheduler.schedule())  # type: ignore[arg-type]
+        scheduler.complete(stages.results.popleft())
+    assert scheduler._preempt_youngest(request(1, [1]))
+    assert scheduler.pool.free == 200
+    for _ in range(30):
+        stages.send(scheduler.schedule())  # type: ignore[arg-type]
+        scheduler.complete(stages.results.popleft())
+        if len(one.sequences[0].tokens) >= len(one.prompt_tokens) + 5:
+            break
+    shared = len(one.prompt_tokens) // 4
+    assert {tuple(sequence.blocks[:shared]) for sequence in one.sequences} == {tuple(one.sequences[0].blocks[:shared])}
+    assert scheduler.pool.held <= shared + 6 * 2
 
 
 def fits(scheduler: Scheduler, one: Request) -> bool:

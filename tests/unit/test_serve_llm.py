@@ -189,6 +189,8 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ({"prompt": [[]]}, "prompt", "the prompt is empty: expected at least one token"),
     ({"temperature": 3}, "temperature", "temperature: Input should be less than or equal to 2"),
     ({"max_tokens": 0}, "max_tokens", "max_tokens: Input should be greater than or equal to 1"),
+    ({"extra_body": {"repetition_penalty": 1e-40}}, "repetition_penalty", "repetition_penalty: Input should be greater than"),
+    ({"extra_body": {"repetition_penalty": 1e9}}, "repetition_penalty", "repetition_penalty: Input should be less than or equal"),
     ({"n": 0}, "n", "n: Input should be greater than or equal to 1"),
     ({"logprobs": 4}, "logprobs", "logprobs 4: only the chosen tokens' are known here; ask for 1"),
     ({"echo": True}, None, "echo = True is not supported here; leave it out"),
@@ -257,6 +259,30 @@ def test_a_client_that_leaves_ends_its_requests(served: Served, stream: bool) ->
     wait_for(lambda: len(served.engine.cancelled) == 2)
     served.engine.go.set()
     assert complete(served).choices[0].text == "hello"  # the others go on
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_while_tokens_flow_is_noticed(served: Served, stream: bool) -> None:
+    """It was looked for only when no token had come for a while: a reply that nobody awaited was written to its end."""
+    served.engine.pause = 0.1
+    body = json.dumps({"model": "echo", "prompt": "x" * 60, "max_tokens": 30, "stream": stream}).encode()
+    host, port = served.url.removeprefix("http://").removesuffix("/v1").split(":")
+    with socket.create_connection((host, int(port))) as line:
+        head = (
+            f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+        )
+        line.sendall(f"{head}\r\n\r\n".encode() + body)
+        wait_for(lambda: bool(served.engine.running) and len(served.engine.running[0].tokens) > 2)
+    wait_for(lambda: len(served.engine.cancelled) == 1)
+    assert len(served.engine.cancelled[0].tokens) < 20
+
+
+def test_a_chat_without_a_length_takes_what_fits(served: Served) -> None:
+    """It was once refused, because the whole context did not fit the cache."""
+    served.engine.cache = 40
+    reply = chat(served, "hi")
+    assert reply.usage.total_tokens <= 40
+    assert fault_of(lambda: chat(served, "hi", max_completion_tokens=60))[1]["message"] == "the cache is too small"
 
 
 def test_a_client_that_leaves_in_mid_stream_ends_its_request(served: Served) -> None:
