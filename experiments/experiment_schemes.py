@@ -11,13 +11,13 @@ from typing import Any
 
 from experiments.data_stage import build_docids
 from experiments.learning import ModelConfig, train_model
+from experiments.model_folder import history_of
 from experiments.report import REPORT, write_report
-from experiments.retrieval import build_retriever, search_split
+from experiments.retrieval import build_retriever, is_searched, search_split
 from experiments.scoring import compare_runs
 from genir.embedding import DEFAULT_ENCODER
 from genir.formats import dataset_sha256, load_dataset
 from genir.manifest import MANIFEST, sha256_of, write_json, write_manifest
-from retrievers.index_files import read_json
 
 BASELINES = ("bm25", "dense", "hybrid")
 SCHEMES = ("residual", "hierarchical", "atomic", "random")
@@ -46,7 +46,7 @@ def run(
         path = work / "runs" / f"{name}.trec"
         runs.append(path)
         made_of = inputs | ({} if model is None else {"model": sha256_of(model / MANIFEST)})
-        if _is_made(path, made_of):
+        if is_searched(path, made_of):
             return
         built = build_retriever(retriever, dataset, data, model, cache=work / "cache")
         search_split(built, dataset, "test", DEPTH, path, made_of)
@@ -64,7 +64,7 @@ def run(
             model = work / "models" / name
             facts = train_model(data, docids, variant, model, resume=True)["facts"]
             search(name, "generative", model)
-            about[name] = {"training": facts, "history": _history(model), "identifiers": diagnosis}
+            about[name] = {"training": facts, "history": history_of(model), "identifiers": diagnosis}
     scored = compare_runs(runs, data, "test", MEASURES)
     per_query = scored.pop("per_query")
     summary = {dataset.name: _summary(scored["rows"])}
@@ -75,16 +75,6 @@ def run(
     write_manifest(out, "experiment schemes", asdict(config), inputs, config.training.seed, depth=DEPTH)
     write_report(out)
     return scored
-
-
-def _is_made(path: Path, made_of: Mapping[str, str]) -> bool:
-    """Whether the run is there and was searched with the same data and model."""
-    beside = path.with_suffix(".json")
-    return path.is_file() and beside.is_file() and read_json(beside)["inputs"] == dict(made_of)
-
-
-def _history(model: Path) -> list[dict[str, float]]:
-    return list(read_json(model / "training.json")["history"])
 
 
 def _summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:

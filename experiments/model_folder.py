@@ -14,6 +14,7 @@ from genir.embedding import encoder_fingerprint
 from genir.formats import CORPUS, QRELS, QUERIES
 from genir.manifest import MANIFEST, sha256_of
 from genir.records import Dataset
+from retrievers.index_files import read_json
 
 MATERIAL = ".material"  # what models made for training, until it ends; hidden, so none of the folder's outputs
 # What a model folder may hold beside its manifest; code_decoder writes encoder/, seq2seq network/.
@@ -65,3 +66,8 @@ def clear(out: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def history_of(folder: Path) -> list[dict[str, float]]:
+    """The learning curve of a finished training, from its training.json."""
+    return list(read_json(folder / "training.json")["history"])

@@ -21,7 +21,8 @@ from typing import Any
 from experiments.data_stage import build_docids
 from experiments.dense_learning import train_dense
 from experiments.learning import ModelConfig, train_model
-from experiments.retrieval import Built, build_retriever, search_split
+from experiments.model_folder import history_of
+from experiments.retrieval import Built, build_retriever, is_searched, search_split
 from experiments.term_learning import TermConfig, train_terms
 from experiments.tuned_baselines import Baselines, build_baselines
 from genir.config import from_mapping, load_toml
@@ -31,7 +32,6 @@ from genir.formats import load_dataset
 from genir.manifest import MANIFEST, sha256_of
 from genir.records import Dataset
 from retrievers.dense_training import DenseConfig
-from retrievers.index_files import read_json
 from retrievers.planning import PlanningRetriever, TermsRetriever
 
 DEPTH = 50
@@ -102,7 +102,7 @@ class QualityStage:
         return {
             "bm25": {"settings": asdict(made.bm25.settings), "dev": made.bm25.value},
             "hybrid": {"tuned": asdict(made.hybrids["hybrid_dense_finetuned"])},
-            "dense_finetuned": {"training": trained["facts"], "history": _history(dense)},
+            "dense_finetuned": {"training": trained["facts"], "history": history_of(dense)},
         }
 
     def fine_tuned(self, config: QualityConfig) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class QualityStage:
         assert isinstance(whole.retriever, PlanningRetriever)
         alone = replace(whole, retriever=TermsRetriever(whole.retriever))
         self._search("generative_terms_only", alone, _made_of(planned), seed)
-        about = {f"generative, seed {seed}": {"training": added, "history": _history(planned / "terms")}}
+        about = {f"generative, seed {seed}": {"training": added, "history": history_of(planned / "terms")}}
         about[f"generative_sequence_only, seed {seed}"] = facts
         return about
 
@@ -150,7 +150,7 @@ class QualityStage:
         model = self.work / "models" / f"{docids.name}-{_digest(config)}"
         diagnosis = build_docids(self.data, docids, scheme, chosen, encoder, self.work / "cache")["facts"]
         facts = train_model(self.data, docids, config, model, resume=True, cache=self.work / "cache")["facts"]
-        return model, {"training": facts, "history": _history(model), "identifiers": diagnosis}
+        return model, {"training": facts, "history": history_of(model), "identifiers": diagnosis}
 
     def _built(self, model: Path) -> Built:
         return build_retriever("generative", self.dataset, self.data, model)
@@ -159,7 +159,7 @@ class QualityStage:
         for split in self.splits:
             path = self.work / "runs" / split / f"{name}-{_digest([made_of, seed])}.trec"
             self._paths.setdefault(split, {}).setdefault(name, []).append(path)
-            if not _is_made(path, made_of):
+            if not is_searched(path, made_of):
                 search_split(built, self.dataset, split, DEPTH, path, made_of)
 
 
@@ -171,13 +171,3 @@ def _digest(plain: object) -> str:
 
 def _made_of(model: Path) -> dict[str, str]:
     return {"model": sha256_of(model / MANIFEST)}
-
-
-def _is_made(path: Path, made_of: Mapping[str, str]) -> bool:
-    """Whether the run is there and was searched with the same model."""
-    beside = path.with_suffix(".json")
-    return path.is_file() and beside.is_file() and read_json(beside)["inputs"] == dict(made_of)
-
-
-def _history(folder: Path) -> list[dict[str, float]]:
-    return list(read_json(folder / "training.json")["history"])

@@ -264,6 +264,12 @@ def search_split(
     return cost
 
 
+def is_searched(path: Path, made_of: Mapping[str, str]) -> bool:
+    """Whether the run is there and was searched with the same data and model (`inputs` of `search_split`)."""
+    beside = path.with_suffix(".json")
+    return path.is_file() and beside.is_file() and read_json(beside)["inputs"] == dict(made_of)
+
+
 def search_one(retriever: Retriever, question: str, k: int) -> Run:
     """A run of one question, under the query_id "question"."""
     return retriever.search([Query("question", question)], k)
