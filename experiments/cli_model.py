@@ -149,8 +149,6 @@ def search(
     from experiments.registry import GENERATIVE
     from experiments.retrieval import (
         build_retriever,
-        check_question,
-        check_run_path,
         load_model_for,
         search_one,
         search_split,
@@ -172,16 +170,7 @@ def search(
         views=views,
     )
     choice = _reranker(rerank, rerank_depth, rerank_weight)
-    if k < 1:
-        raise ConfigError(f"-k {k}: expected at least 1 document a query")
-    if (question is None) == (split is None):
-        raise ConfigError("give either one question, or --data DIR --split NAME --out FILE")
-    if question is not None:
-        check_question(question)
-    elif out is None:
-        raise ConfigError("--out FILE is needed to search a split, e.g. --out runs/generative.trec")
-    else:
-        check_run_path(out)
+    _check_asked(question, split, k, out)
     if question is not None and retriever in GENERATIVE and model is not None and data is None and choice is None:
         rows = load_model_for(retriever, model, device).answer_rows(question, k, decoding)
         columns = list(rows[0]) if rows else ["rank", "score", "doc_id", "title"]
@@ -226,6 +215,23 @@ def _reranker(kind: str | None, depth: int | None, weight: float | None) -> "Rer
     from experiments.reranking import RerankChoice
 
     return RerankChoice.parse(kind, 50 if depth is None else depth, weight)
+
+
+def _check_asked(question: str | None, split: str | None, k: int, out: Path | None) -> None:
+    """Raise ConfigError unless one question is asked, or a split with a file to write."""
+    from experiments.retrieval import check_question, check_run_path
+    from genir.errors import ConfigError
+
+    if k < 1:
+        raise ConfigError(f"-k {k}: expected at least 1 document a query")
+    if (question is None) == (split is None):
+        raise ConfigError("give either one question, or --data DIR --split NAME --out FILE")
+    if question is not None:
+        check_question(question)
+    elif out is None:
+        raise ConfigError("--out FILE is needed to search a split, e.g. --out runs/generative.trec")
+    else:
+        check_run_path(out)
 
 
 def _decoding(retriever: str, **named: object) -> dict[str, object]:
