@@ -1,8 +1,8 @@
 """The ladder: from no cache to a full ring, and beside it the engines that others use. Same weights, prompts and number of tokens.
 
-Two stages of one thread each stand against one process of two threads: the same cores. Layers are placed by measured time, the same in
-every pipeline (`experiments/generation_balance.py`). `naive` and `ring` differ in one thing, how
-many micro-batches may be in flight (1, or all m = 2p), so that their ratio is what overlap is worth; it is taken at micro-batches of
+Two stages of one thread each, pinned to a core each, stand against one process of two threads: the same cores. Layers are placed by
+measured time, the same in every pipeline (`experiments/generation_balance.py`). `naive` and `ring` differ in one thing, how many
+micro-batches may be in flight (1, or all m = 2p), so that their ratio is what overlap is worth; it is taken at micro-batches of
 1 and of `micro_batch_size` sequences. Tokens/s count generated tokens over the whole time, prefill included. Engines that are
 compared take turns within one run, and medians are divided.
 """
@@ -30,6 +30,9 @@ class LadderSizes:
     new_tokens: int = 64
     micro_batch_size: int = 8
     batch: int = 16
+    token_budget: int = (
+        128  # prefill tokens a micro-batch: a chunk that takes much longer than a decode step starves the next stage
+    )
     repeats: int = 5
 
     @property
@@ -72,7 +75,14 @@ def run_ladder(
 def _options(dtype: str, sizes: LadderSizes, stages: int, layers: tuple[int, ...] | None = None) -> EngineOptions:
     """All cores for the stages together; no prefix shared between rounds."""
     threads = max(1, sizes.cores // stages)
-    return EngineOptions(stages=stages, dtype=dtype, threads=threads, layers=layers, prefix_sharing=False)
+    return EngineOptions(
+        stages=stages,
+        dtype=dtype,
+        threads=threads,
+        layers=layers,
+        token_budget=sizes.token_budget,
+        prefix_sharing=False,
+    )
 
 
 def _overlap(folder: Path, pipeline: EngineOptions, m: int, size: int) -> dict[str, Peer]:

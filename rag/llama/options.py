@@ -27,7 +27,8 @@ class EngineOptions:
     few rows read as many weights. `in_flight`: how many may be under way, None is m; 1 is the naive pipeline. `cache_bytes` is the
     budget of one stage; None holds `max_running` whole contexts, in at most 1 GiB. `front`: "" starts the stages here, HOST:PORT
     awaits stages that torchrun starts. `layers`: layers a stage instead of the planner's, which balances "bytes" or measured "time".
-    `cuda_graphs`: decode steps are captured once and replayed; GPUs only.
+    `cuda_graphs`: decode steps are captured once and replayed; GPUs only. `pin_cores`: where the stages' threads are as many as the
+    cores, each stage keeps to cores of its own, so that none waits behind another.
     """
 
     stages: int = 1
@@ -51,6 +52,7 @@ class EngineOptions:
     layers: tuple[int, ...] | None = None
     balance: str = "bytes"
     cuda_graphs: bool = True
+    pin_cores: bool = True
 
 
 def _check(options: EngineOptions) -> None:
@@ -108,7 +110,17 @@ def limits_of(options: EngineOptions) -> Limits:
 
 def setups_of(folder: Path, config: LlamaConfig, options: EngineOptions, plan: StagePlan) -> list[StageSetup]:
     """What every stage is told."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    here = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    count = len(plan.stages)
+    threads = options.threads or max(1, (len(here) or os.cpu_count() or 1) // count)
+    # Stages that torchrun starts may be on other machines.
+    pinned = (
+        options.pin_cores
+        and options.device == "cpu"
+        and not options.front
+        and count > 1
+        and count * threads == len(here)
+    )
     blocks = blocks_of(config, options, plan)
     return [
         StageSetup(
@@ -122,7 +134,8 @@ def setups_of(folder: Path, config: LlamaConfig, options: EngineOptions, plan: S
             attention=options.attention,
             block_size=options.block_size,
             blocks=blocks,
-            threads=options.threads or max(1, cores // len(plan.stages)),
+            threads=threads,
+            cores=tuple(here[number * threads : (number + 1) * threads]) if pinned else (),
             step_timeout=options.step_timeout,
             cuda_graphs=options.cuda_graphs and options.device.startswith("cuda"),
         )

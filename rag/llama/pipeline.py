@@ -282,6 +282,8 @@ class StageProcess:
             self._setup = StageSetup.from_json(json.loads(self._connection.recv_bytes())["setup"])
         except (EOFError, OSError):
             sys.exit("genir: the front is gone before it said what to run")
+        if self._setup.cores:
+            os.sched_setaffinity(0, self._setup.cores)
         self._runner = StageRunner(self._setup)
         code = 1
         try:

@@ -28,7 +28,7 @@ class StageError(GenirError):
 
 @dataclass(frozen=True, slots=True)
 class StageSetup:
-    """All that a stage needs to begin; plain values, so that it travels as JSON."""
+    """All that a stage needs to begin; plain values, so that it travels as JSON. `cores`: the only ones that it runs on, () for any."""
 
     folder: str
     number: int
@@ -43,6 +43,7 @@ class StageSetup:
     threads: int
     step_timeout: float = 30.0
     cuda_graphs: bool = False
+    cores: tuple[int, ...] = ()
     rendezvous: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -55,6 +56,7 @@ class StageSetup:
         config = dict(plain["config"])
         config |= {"rope": RopeScaling(**config["rope"]), "eos_token_ids": tuple(config["eos_token_ids"])}
         rest = {key: value for key, value in plain.items() if key not in ("part", "config")}
+        rest["cores"] = tuple(rest["cores"])
         return cls(part=StageSlice(**plain["part"]), config=LlamaConfig(**config), **rest)
 
     def __str__(self) -> str:

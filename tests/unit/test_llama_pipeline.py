@@ -25,7 +25,7 @@ from rag.llama.launch import Launched
 from rag.llama.options import setups_of
 from rag.llama.pipeline import ProcessPipeline
 from rag.llama.request import Request
-from rag.llama.runner import StageError
+from rag.llama.runner import StageError, StageSetup
 from tests.tiny_llama import save_tiny_llama
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -304,3 +304,40 @@ def test_a_front_without_a_key_or_with_a_port_in_use_is_one_line(folder: Path, m
             LlamaEngine(folder, options).start()
     with pytest.raises(ConfigError, match="front 'nowhere': expected HOST:PORT"):
         LlamaEngine(folder, EngineOptions(front="nowhere")).start()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (EngineOptions(stages=2), [(2, 3), (5, 7)]),
+        (EngineOptions(stages=4), [(2,), (3,), (5,), (7,)]),
+        (EngineOptions(stages=1), [()]),  # in this process, which is not ours to tie down
+        (EngineOptions(stages=2, threads=1), [(), ()]),  # cores to spare: the system places them better
+        (EngineOptions(stages=2, threads=4), [(), ()]),
+        (EngineOptions(stages=3), [(), (), ()]),
+        (EngineOptions(stages=2, pin_cores=False), [(), ()]),
+        (EngineOptions(stages=2, front="127.0.0.1:7000"), [(), ()]),
+    ],
+)
+def test_stages_that_fill_the_machine_keep_to_cores_of_their_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, options: EngineOptions, expected: list[tuple[int, ...]]
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {7, 2, 5, 3}, raising=False)
+    engine = LlamaEngine(folder, options)
+    setups = setups_of(folder, engine.config, options, engine.plan)
+    assert [setup.cores for setup in setups] == expected
+    assert [StageSetup.from_json(json.loads(json.dumps(setup.to_json()))) for setup in setups] == setups
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process")
+def test_a_stage_runs_on_its_cores_only(folder: Path) -> None:
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        pytest.skip("needs two cores")
+    os.sched_setaffinity(0, cores[:2])
+    try:
+        with LlamaEngine(folder, EngineOptions(stages=2, threads=1)) as engine:
+            pinned = [os.sched_getaffinity(process) for process in processes(engine)]
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert pinned == [{cores[0]}, {cores[1]}]
