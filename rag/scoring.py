@@ -3,7 +3,7 @@
 Exact match and F1 are SQuAD's (Rajpurkar et al. 2016, evaluate-v1.1): lower-cased, punctuation and English articles
 removed, the best over the accepted answers. Chinese, Japanese and Korean are compared by characters. Every question
 counts, an abstention as a wrong answer for EM and F1, and as a right one (1.0) where the question has no answer
-(SQuAD 2.0's rule).
+(SQuAD 2.0's rule, Rajpurkar et al. 2018).
 """
 
 import re
@@ -16,6 +16,7 @@ from genir.errors import DataError
 from genir.records import Answer, Document, Query
 from rag.attribution import contains
 from rag.sentences import words
+from rag.support import passages_of
 
 
 def normalise(text: str) -> str:
@@ -69,12 +70,9 @@ def score_answer(answer: Answer, query: Query) -> dict[str, float]:
     }
 
 
-def summarise(
-    answers: Sequence[Answer], queries: Sequence[Query], documents: Mapping[str, Document] | None = None
-) -> AnswerScores:
-    """Scores of one system's answers over all `queries`; a question that was not answered at all counts as an abstention.
+def one_each(answers: Sequence[Answer], queries: Sequence[Query]) -> list[Answer]:
+    """One answer a query, in the queries' order; a question that was not answered at all counts as an abstention.
 
-    With `documents`, "answer in context" is measured too, over the passages that each answer records.
     Raises DataError for an answer to a question that is not among the queries, or for two answers to one question.
     """
     by_id: dict[str, Answer] = {}
@@ -85,16 +83,38 @@ def summarise(
         if answer.query_id in by_id:
             raise DataError(f"two answers to {answer.query_id!r}: expected one a question")
         by_id[answer.query_id] = answer
+    return [by_id.get(query.query_id) or Answer(query.query_id, query.text, "", abstained=True) for query in queries]
+
+
+def summarise(
+    answers: Sequence[Answer], queries: Sequence[Query], documents: Mapping[str, Document] | None = None
+) -> AnswerScores:
+    """Scores of one system's answers over all `queries`, one each (`one_each`, and its errors).
+
+    With `documents`, "answer in context" is measured too, over the passages that each answer records. Raises DataError
+    for one that is not among the documents.
+    """
     per_query: dict[str, dict[str, float]] = {}
-    for query in queries:
-        answer = by_id.get(query.query_id) or Answer(query.query_id, query.text, "", abstained=True)
+    for query, answer in zip(queries, one_each(answers, queries), strict=True):
         values = score_answer(answer, query)
         if documents is not None and query.answers:
-            passages = [documents[passage.doc_id] for passage in answer.passages]
-            values["answer in context"] = answer_in_context(query.answers, passages)
+            values["answer in context"] = answer_in_context(query.answers, passages_of(answer, documents))
         for measure, value in values.items():
             per_query.setdefault(measure, {})[query.query_id] = value
     return AnswerScores(per_query, {m: sum(v.values()) / len(v) for m, v in per_query.items()})
+
+
+def refusals(answers: Sequence[Answer], queries: Sequence[Query]) -> dict[str, dict[str, float]]:
+    """On a mix of questions with and without an answer: {"refusal": ..., "over-refusal": ...}, each query_id -> 1.0 for
+    an abstention.
+
+    Refusal is over the questions that have no accepted answer (the recall of abstention), over-refusal over those that
+    have one. A kind that the mix lacks has no value.
+    """
+    kinds: dict[str, dict[str, float]] = {"refusal": {}, "over-refusal": {}}
+    for query, answer in zip(queries, one_each(answers, queries), strict=True):
+        kinds["over-refusal" if query.answers else "refusal"][query.query_id] = float(answer.abstained)
+    return kinds
 
 
 def _tokens(text: str) -> list[str]:

@@ -2,7 +2,7 @@ import pytest
 
 from genir.errors import DataError
 from genir.records import Answer, Document, Query, ScoredDoc
-from rag.scoring import answer_in_context, exact_match, f1, normalise, summarise
+from rag.scoring import answer_in_context, exact_match, f1, normalise, one_each, refusals, summarise
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,29 @@ def test_strange_answers_are_refused() -> None:
         summarise([Answer("other", "?", "x")], QUERIES)
     with pytest.raises(DataError, match="two answers to 'right'"):
         summarise([ANSWERS[0], ANSWERS[0]], QUERIES)
+
+
+def test_refusal_is_of_the_unanswerable_and_over_refusal_of_the_rest() -> None:
+    mix = [*QUERIES, Query("none too", "?")]
+    answers = [*ANSWERS, Answer("none too", "?", "Kr")]
+    assert refusals(answers, mix) == {
+        "refusal": {"none": 1.0, "none too": 0.0},
+        "over-refusal": {"right": 0.0, "wrong": 0.0, "silent": 1.0, "missing": 1.0},
+    }
+    assert refusals([], QUERIES[:1]) == {"refusal": {}, "over-refusal": {"right": 1.0}}
+    assert refusals([], []) == {"refusal": {}, "over-refusal": {}}
+
+
+def test_one_answer_a_question_in_the_questions_order() -> None:
+    complete = one_each(ANSWERS[::-1], QUERIES)
+    assert [answer.query_id for answer in complete] == ["right", "wrong", "silent", "none", "missing"]
+    assert complete[-1] == Answer("missing", "?", "", abstained=True)
+
+
+def test_an_empty_set_has_no_means() -> None:
+    assert summarise([], []).mean == {}
+
+
+def test_a_passage_that_is_no_document_is_refused() -> None:
+    with pytest.raises(DataError, match="the answer to 'right' names document 'd', which is not among the 0 documents"):
+        summarise(ANSWERS, QUERIES, {})
