@@ -3,7 +3,7 @@
 Shape letters: B queries, K beams, N = any number of beams, F = the widest fan-out among them, L = identifier length.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -129,6 +129,15 @@ class Retriever(Protocol):
         ...
 
 
+@runtime_checkable
+class IdentifierWriter(Protocol):
+    """A retriever that finds documents by writing their identifiers, and can show them."""
+
+    def written(self, doc_ids: Sequence[str]) -> Mapping[str, tuple[DocIDTokens, str]]:
+        """doc_id -> (docid_tokens, the same in words), for those documents that have an identifier."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How to generate. `temperature` 0 is greedy; `num_beams` above 1 is beam search, which takes no temperature.
@@ -175,4 +184,17 @@ class Generator(Protocol):
 
     def stream(self, prompt: str, params: SamplingParams) -> Iterator[str]:
         """The same text as `generate`, in pieces as they come."""
+        ...
+
+
+@runtime_checkable
+class TokenCounter(Protocol):
+    """A generator that can tell how long a text is for it; its prompts are packed by that, others' by words."""
+
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a prompt, special ones included."""
+        ...
+
+    def context_length(self) -> int | None:
+        """Most tokens of a prompt with its answer; None where nothing says so."""
         ...

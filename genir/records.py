@@ -1,10 +1,11 @@
-"""The shared vocabulary: Document, Query, Qrels, Run, Answer.
+"""The shared vocabulary: Document, Query, Qrels, Run, Claim, Answer.
 
 `doc_id` is the corpus key (str); `docid_tokens` is the identifier that a model writes (tuple of ints). Neither is ever a bare "docid".
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 DocIDTokens = tuple[int, ...]
 
@@ -90,19 +91,50 @@ class Dataset:
         return tuple(self.queries[query_id] for query_id in self.qrels[name])
 
 
+# What a SupportChecker says of a claim, given what it cites.
+Verdict = Literal["supported", "unsupported", "contradicted"]
+
+
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """Where an answer comes from: characters start..end (end exclusive) of a document's text."""
+    """Where a claim comes from: characters start..end (end exclusive) of a document's text.
+
+    `passage` is the document's rank among the answer's passages, from 0 (-1: not recorded). `docid_tokens` and `identifier` are the DocID
+    as the model wrote it, in tokens and in words; both are empty where the retriever writes none.
+    """
 
     doc_id: str
     start: int
     end: int
     text: str
+    passage: int = -1
+    docid_tokens: DocIDTokens = ()
+    identifier: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One statement of an answer: characters start..end (end exclusive) of the answer's text, with what it rests on.
+
+    `support` is the checker's probability, 0..1, that the cited text says so; a claim without a citation has 0 and is unsupported.
+    """
+
+    text: str
+    start: int
+    end: int
+    citations: tuple[Citation, ...] = ()
+    support: float = 0.0
+    verdict: Verdict = "unsupported"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a reader said to one question, with its sources. An abstention has `abstained` set and no citation."""
+    """What a reader said to one question, claim by claim, with its sources. An abstention has `abstained` set, no claim and no citation.
+
+    `citations` are the claims' citations, in order, each once. `support` is lexical: the share of the answer's words that the cited
+    text holds. `confidence` is the reader's own, 0..1 (0 where it gives none). `search_query`: what was searched for where the conversation
+    made it differ from the question; else empty.
+    """
 
     query_id: str
     question: str
@@ -113,3 +145,6 @@ class Answer:
     retriever: str = "none"
     generator: str = ""
     passages: tuple[ScoredDoc, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    confidence: float = 0.0
+    search_query: str = ""

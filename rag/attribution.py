@@ -5,7 +5,7 @@ in its document's title). It says that the words are there, not that the sentenc
 faithfulness, and is never called so.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from genir.records import Citation, Document
@@ -26,8 +26,11 @@ NO_ATTRIBUTION = Attribution(None, 0.0, None)
 
 def contains(text_words: Sequence[str], phrase: Sequence[str]) -> bool:
     """Whether `phrase` stands in `text_words` as a run; False for an empty phrase."""
-    n = len(phrase)
-    return n > 0 and any(list(text_words[i : i + n]) == list(phrase) for i in range(len(text_words) - n + 1))
+    if not phrase:
+        return False
+    wanted, n = list(phrase), len(phrase)
+    starts = (i for i in range(len(text_words) - n + 1) if text_words[i] == wanted[0])
+    return any(list(text_words[i : i + n]) == wanted for i in starts)
 
 
 def lexical_support(answer: str, source: str) -> float:
@@ -36,8 +39,10 @@ def lexical_support(answer: str, source: str) -> float:
     return sum(word in held for word in said) / len(said) if said else 0.0
 
 
-def attribute(answer: str, question: str, passages: Sequence[Document]) -> Attribution:
-    """The sentence that supports `answer` best.
+def attribute(
+    answer: str, question: str, passages: Sequence[Document], among: Iterable[int] | None = None
+) -> Attribution:
+    """The sentence that supports `answer` best, of all passages or of those numbered `among`.
 
     Sentences compare by: the share of the answer's words that they hold, whether those stand as one run, the share of the question's
     words that sentence and title hold, then the passages' order.
@@ -46,7 +51,8 @@ def attribute(answer: str, question: str, passages: Sequence[Document]) -> Attri
     if not said:
         return NO_ATTRIBUTION
     best, best_key = NO_ATTRIBUTION, (0.0, False, -1.0)
-    for index, passage in enumerate(passages):
+    for index in range(len(passages)) if among is None else among:
+        passage = passages[index]
         title = set(words(passage.title))
         for start, end in split_sentences(passage.text):
             sentence = words(passage.text[start:end])
@@ -56,5 +62,10 @@ def attribute(answer: str, question: str, passages: Sequence[Document]) -> Attri
             key = (support, contains(sentence, said), overlap)
             if support > 0 and key > best_key:
                 best_key = key
-                best = Attribution(Citation(passage.doc_id, start, end, passage.text[start:end]), support, index)
+                best = Attribution(quote(passage, start, end, index), support, index)
     return best
+
+
+def quote(passage: Document, start: int, end: int, rank: int) -> Citation:
+    """The citation of characters start..end of a passage, the one numbered `rank` from 0."""
+    return Citation(passage.doc_id, start, end, passage.text[start:end], passage=rank)

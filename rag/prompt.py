@@ -1,61 +1,70 @@
 """Questions and passages -> the text that a generator continues, and back.
 
-A template is plain text with named places. Passages come best first and are numbered from 1; those that no longer
-fit the budget are cut at a word or left out from the end, so that the best one always stands. White space inside a
-passage or question becomes one space: every passage is one line, which is what makes `parse` exact.
+Passages come best first and are numbered from 1. The budget bounds the whole prompt: the question always stands; worked examples and
+earlier turns give way, the furthest first, before the best passage is cut (or, where it must be, below half of what is free); then come
+the passages (`rag.packing`). White space inside a passage, question or answer becomes one space: each is one line, which is what makes
+`parse_prompt` exact, and what keeps a passage from posing as another part of the prompt.
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from genir.errors import ConfigError
 from genir.records import Document
+from rag.packing import Count, count_words, one_line, pack
 from rag.sentences import words
+from rag.template import DEFAULT_TEMPLATE, UNKNOWN, PromptTemplate
 
-UNKNOWN = "I do not know"
+__all__ = [
+    "DEFAULT_TEMPLATE",
+    "UNKNOWN",
+    "Count",
+    "Prompt",
+    "PromptTemplate",
+    "Shot",
+    "Turn",
+    "build_prompt",
+    "compose",
+    "count_words",
+    "fill",
+    "is_unknown",
+    "may_be_unknown",
+    "one_line",
+    "parse_prompt",
+    "turns_text",
+]
 
-Count = Callable[[str], int]  # length of a text in the budget's unit
+_UNKNOWNS = tuple(tuple(words(text)) for text in (UNKNOWN, "I don't know", "我不知道"))
+_LINE = r"[^\n]*"
 
 
 @dataclass(frozen=True, slots=True)
-class PromptTemplate:
-    """Wording of a prompt. Places: {passages} and {question} in `grounded`, {question} in `closed_book`, {number} and {text} in `passage`.
+class Shot:
+    """A worked example: a question, its answer, and the passage that holds it, of the document `doc_id` (empty: closed-book)."""
 
-    `unknown` is what the model is told, or was taught, to say when it has no answer.
-    """
-
-    grounded: str = (
-        "Answer the question from the passages alone, in a few words. "
-        'If they do not hold the answer, reply "I do not know".\n\n{passages}\n\nQuestion: {question}\nAnswer:'
-    )
-    closed_book: str = 'Answer the question in a few words. If you do not know, reply "I do not know".\n\nQuestion: {question}\nAnswer:'
-    passage: str = "[{number}] {text}"
-    unknown: str = UNKNOWN
-
-    def __post_init__(self) -> None:
-        places = (
-            ("grounded", self.grounded, ("{passages}", "{question}")),
-            ("closed_book", self.closed_book, ("{question}",)),
-            ("passage", self.passage, ("{text}",)),
-        )
-        for name, text, needed in places:
-            for place in needed:
-                if text.count(place) != 1:
-                    raise ConfigError(f"prompt template {name!r}: expected {place} exactly once, got {text!r}")
+    question: str
+    answer: str
+    passage: str = ""
+    doc_id: str = ""
 
 
-DEFAULT_TEMPLATE = PromptTemplate()
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What was asked and answered earlier in a conversation."""
+
+    question: str
+    answer: str
 
 
-def one_line(text: str) -> str:
-    """`text` with every run of white space turned into one space."""
-    return " ".join(text.split())
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """The text, and how much of what was given stands in it: the first `passages`, the last `shots` and the last `turns`."""
 
-
-def count_words(text: str) -> int:
-    """Words as `rag.sentences` counts them: a Chinese character is one."""
-    return len(words(text))
+    text: str
+    passages: int = 0
+    shots: int = 0
+    turns: int = 0
 
 
 def build_prompt(
@@ -64,59 +73,149 @@ def build_prompt(
     template: PromptTemplate = DEFAULT_TEMPLATE,
     budget: int = 1024,
     count: Count = count_words,
+    *,
+    shots: Sequence[Shot] = (),
+    turns: Sequence[Turn] = (),
 ) -> str:
+    """The text of `compose`."""
+    return compose(question, passages, template, budget, count, shots=shots, turns=turns).text
+
+
+def compose(
+    question: str,
+    passages: Sequence[Document] = (),
+    template: PromptTemplate = DEFAULT_TEMPLATE,
+    budget: int = 1024,
+    count: Count = count_words,
+    *,
+    shots: Sequence[Shot] = (),
+    turns: Sequence[Turn] = (),
+) -> Prompt:
     """The prompt of a question: grounded in `passages` (best first), or closed-book where there are none.
 
-    `budget` bounds the whole prompt in the unit of `count`. Raises ConfigError where the question alone does not fit.
+    `budget` bounds the whole prompt in the unit of `count`; `turns` stand oldest first, `shots` weakest first. Raises ConfigError where
+    the question alone does not fit, or not even a word of a passage, and for shots or turns that the template has no place for.
     """
+    _check_places(template, bool(passages), shots, turns)
     question = one_line(question)
-    if not passages:
-        return _checked(_fill(template.closed_book, question=question), budget, count)
-    frame = _checked(_fill(template.grounded, passages="", question=question), budget, count)
-    left = budget - count(frame)
-    lines: list[str] = []
-    for number, passage in enumerate(passages, 1):
-        line = _fill(template.passage, number=str(number), text=one_line(passage.title_and_text))
-        cut = _cut(line, left, count)
-        if cut:
-            lines.append(cut)
-            left -= count(cut + "\n")
-        if cut != line:
-            break
-    if not lines:
-        raise ConfigError(f"prompt budget {budget}: no room for a passage beside the question; raise the budget")
-    return _fill(template.grounded, passages="\n".join(lines), question=question)
+    texts = [one_line(passage.title_and_text) for passage in passages]
+
+    def whole(lines: Sequence[str], prompt: Prompt) -> str:
+        kept = shots[len(shots) - prompt.shots :], turns[len(turns) - prompt.turns :]
+        return _frame(template, question, "\n".join(lines) if passages else None, *kept)
+
+    def line(number: int, text: str) -> str:
+        return fill(template.passage, number=str(number), text=text)
+
+    bare = count(whole((), Prompt("")))
+    if bare > budget:
+        raise ConfigError(f"prompt budget {budget}: the question alone needs {bare}; shorten it or raise the budget")
+    free, needed = budget - bare, count(line(1, texts[0]) + "\n") if texts else 0
+    if needed > free:  # it is cut in any case
+        needed = free // 2
+    prompt = Prompt("", 0, len(shots), len(turns))
+    while (used := count(whole((), prompt))) + needed > budget and (prompt.shots or prompt.turns):
+        prompt = replace(prompt, shots=prompt.shots - 1) if prompt.shots else replace(prompt, turns=prompt.turns - 1)
+    room = budget - used
+    while True:
+        lines = pack(texts, room, count, line)
+        if texts and not lines:
+            raise ConfigError(f"prompt budget {budget}: no room for a passage beside the question; raise the budget")
+        text = whole(lines, prompt)
+        excess = count(text) - budget  # tokens of parts need not add up to those of the whole
+        if excess <= 0:
+            return replace(prompt, text=text, passages=len(lines))
+        room -= excess
 
 
 def parse_prompt(prompt: str, template: PromptTemplate = DEFAULT_TEMPLATE) -> tuple[str, list[str]]:
     """(question, passages) of a prompt that `build_prompt` made with the same template; no passages for a closed-book one.
 
-    Raises ConfigError for any other text.
+    Worked examples and earlier turns are passed over. Raises ConfigError for any other text.
     """
-    grounded = re.fullmatch(
-        _regex(template.grounded, passages=r"(?P<passages>.+)", question=r"(?P<question>.*)"), prompt, re.S
-    )
+    one = {"passages": _LINE, "question": _LINE, "answer": _LINE}
+    parts = {
+        "turns": f"(?:{_regex(template.turn, **one)})*" if template.turn else "",
+        "unknown": re.escape(template.unknown),
+        "question": f"(?P<question>{_LINE})",
+    }
+    shots = f"(?:{_regex(template.shot, **one)})*" if template.shot else ""
+    held = rf"(?P<passages>{_LINE}(?:\n[^\n]+)*)"
+    grounded = re.fullmatch(_regex(template.grounded, passages=held, shots=shots, **parts), prompt)
     if grounded:
-        line = re.compile(_regex(template.passage, number=r"\d+", text=r"(?P<text>.*)"))
+        line = re.compile(_regex(template.passage, number=r"\d+", text=f"(?P<text>{_LINE})"))
         found = [line.fullmatch(part) for part in grounded["passages"].split("\n")]
         if all(found):
             return grounded["question"], [match["text"] for match in found if match]
-    closed = re.fullmatch(_regex(template.closed_book, question=r"(?P<question>.*)"), prompt)
+    shots = f"(?:{_regex(template.closed_shot, **one)})*" if template.closed_shot else ""
+    closed = re.fullmatch(_regex(template.closed_book, shots=shots, **parts), prompt)
     if closed:
         return closed["question"], []
     raise ConfigError(f"not a prompt of this template: {prompt[:80]!r}; build it with rag.prompt.build_prompt")
 
 
 def is_unknown(text: str, template: PromptTemplate = DEFAULT_TEMPLATE) -> bool:
-    """Whether a reply says that there is no answer: empty, or begins with the template's words for it."""
-    said = words(text)
-    unknown = words(template.unknown)
-    return not said or said[: len(unknown)] == unknown
+    """Whether a reply says that there is no answer: empty, or begins with the template's words for it, or with usual ones."""
+    said = tuple(words(text))
+    unknowns = (tuple(words(template.unknown)), *_UNKNOWNS)
+    return not said or any(said[: len(unknown)] == unknown for unknown in unknowns)
 
 
-def _fill(template: str, /, **values: str) -> str:
-    """Named places filled in one pass, so that braces inside a passage stay what they are."""
-    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), template)
+def may_be_unknown(text: str, template: PromptTemplate = DEFAULT_TEMPLATE) -> bool:
+    """Whether a reply that begins so says, or may yet say, that there is no answer; the last word may be half written."""
+    *said, last = words(text) or [""]
+    n = len(said)
+    unknowns = (tuple(words(template.unknown)), *_UNKNOWNS)
+    return is_unknown(text, template) or any(
+        list(unknown[:n]) == said and n < len(unknown) and unknown[n].startswith(last) for unknown in unknowns
+    )
+
+
+def fill(text: str, /, **values: str) -> str:
+    """Named places filled in one pass, so that braces inside a value stay what they are."""
+    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), text)
+
+
+def turns_text(turns: Sequence[Turn], template: PromptTemplate) -> str:
+    """Earlier turns as the template words them."""
+    return "".join(
+        fill(template.turn, question=one_line(turn.question), answer=one_line(turn.answer)) for turn in turns
+    )
+
+
+def _frame(
+    template: PromptTemplate, question: str, passages: str | None, shots: Sequence[Shot], turns: Sequence[Turn]
+) -> str:
+    """The whole prompt; closed-book where `passages` is None."""
+    grounded = passages is not None
+    worked = "".join(
+        fill(
+            template.shot if grounded else template.closed_shot,
+            passages=fill(template.passage, number="1", text=one_line(shot.passage)),
+            question=one_line(shot.question),
+            answer=one_line(shot.answer),
+        )
+        for shot in shots
+    )
+    return fill(
+        template.grounded if grounded else template.closed_book,
+        passages=passages or "",
+        question=question,
+        shots=worked,
+        turns=turns_text(turns, template),
+        unknown=template.unknown,
+    )
+
+
+def _check_places(template: PromptTemplate, grounded: bool, shots: Sequence[Shot], turns: Sequence[Turn]) -> None:
+    """Raise ConfigError where examples or turns would be dropped silently."""
+    text = template.grounded if grounded else template.closed_book
+    shot = template.shot if grounded else template.closed_shot
+    for what, given, wording in (("shots", shots, shot), ("turns", turns, template.turn)):
+        if given and not (wording and f"{{{what}}}" in text):
+            raise ConfigError(
+                f"prompt template {template.name or text!r}: has no place {{{what}}}, or no wording, for the {len(given)} {what} given"
+            )
 
 
 def _regex(template: str, /, **groups: str) -> str:
@@ -124,22 +223,3 @@ def _regex(template: str, /, **groups: str) -> str:
     return "".join(
         groups.get(part, re.escape("{" + part + "}")) if i % 2 else re.escape(part) for i, part in enumerate(parts)
     )
-
-
-def _checked(frame: str, budget: int, count: Count) -> str:
-    length = count(frame)
-    if length > budget:
-        raise ConfigError(f"prompt budget {budget}: the question alone needs {length}; shorten it or raise the budget")
-    return frame
-
-
-def _cut(line: str, room: int, count: Count) -> str:
-    """The longest beginning of `line` that fits `room`, ended at a word; empty where none does."""
-    if count(line) <= room:
-        return line
-    ends = [match.end() for match in re.finditer(r"\w(?!\w)|[^\x00-\u2e7f]", line)]
-    low, high = 0, len(ends)
-    while low < high:  # count() grows with the text: bisect on the number of words kept
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if count(line[: ends[middle - 1]]) <= room else (low, middle - 1)
-    return line[: ends[low - 1]] if low else ""

@@ -2,16 +2,25 @@
 Protocol.
 
 `GeneratorReader` makes a reader of any `Generator`: all passages in one prompt. Others (the extractive generator,
-the small reader) implement `read` themselves.
+the small reader) implement `read` themselves. A reader may also know conversations, and may write while one waits.
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import tee
 from typing import Protocol, runtime_checkable
 
-from genir.protocols import Generator, SamplingParams
+from genir.errors import ConfigError
+from genir.protocols import Generation, Generator, SamplingParams, TokenCounter
 from genir.records import Document
-from rag.prompt import DEFAULT_TEMPLATE, PromptTemplate, build_prompt, is_unknown
+from rag.demonstrations import Demonstrations
+from rag.markers import take_markers, visible
+from rag.packing import count_words
+from rag.prompt import DEFAULT_TEMPLATE, Prompt, PromptTemplate, Turn, compose, is_unknown
+
+PROMPT_WORDS = 600  # where a generator cannot count its tokens
+PROMPT_TOKENS = 2048  # most of them, however long the context
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +29,7 @@ class Reading:
 
     `confidence`: higher is surer, in the reader's own unit (mean log-probability of the answer's tokens, or a share of words covered).
     `passage`: index of the passage it was read from, where the reader knows; `span`: character offsets there, where it quotes.
+    `shown`: how many of the passages, best first, the reader saw (None: all). `probability`: the confidence in 0..1, where it has one.
     """
 
     text: str
@@ -27,6 +37,15 @@ class Reading:
     confidence: float = 0.0
     passage: int | None = None
     span: tuple[int, int] | None = None
+    shown: int | None = None
+    probability: float | None = None
+
+    @property
+    def certainty(self) -> float:
+        """`probability`; without one, a log-probability as a probability, and any other confidence cut to 0..1."""
+        if self.probability is not None:
+            return self.probability
+        return math.exp(self.confidence) if self.confidence < 0 else min(self.confidence, 1.0)
 
 
 @runtime_checkable
@@ -43,18 +62,43 @@ class Reader(Protocol):
         ...
 
 
+@runtime_checkable
+class ConversationReader(Protocol):
+    """A reader that is shown what was asked and answered before; others get questions that were made complete."""
+
+    def read_turns(
+        self, questions: Sequence[str], passages: Sequence[Sequence[Document]], turns: Sequence[Sequence[Turn]]
+    ) -> list[Reading]:
+        """As `read`; each question with its earlier turns, oldest first."""
+        ...
+
+
+@runtime_checkable
+class StreamingReader(Protocol):
+    """A reader whose reply can be shown while it is written."""
+
+    def read_stream(
+        self, question: str, passages: Sequence[Document], turns: Sequence[Turn] = ()
+    ) -> Iterator[str | Reading]:
+        """The reply in pieces, without markers, then the reading; joined, the pieces are its text without markers."""
+        ...
+
+
 @dataclass(frozen=True)
 class GeneratorReader:
-    """A reader out of any generator: one prompt a question with all its passages, within `budget` words; the reply's first line counts.
+    """A reader out of any generator: one prompt a question with all its passages; the reply's first line counts.
 
-    `min_logprob`: abstain where the mean log-probability (nats a token) of the reply lies below; generators that give none are not cut.
+    `budget` bounds the prompt: in tokens where the generator counts them (by default what its context leaves, at most PROMPT_TOKENS),
+    else in words (PROMPT_WORDS). `min_logprob`: abstain where the mean log-probability (nats a token) of the reply lies below; generators
+    that give none are not cut. `demonstrations` chooses worked examples for every question.
     """
 
     generator: Generator
     template: PromptTemplate = DEFAULT_TEMPLATE
     params: SamplingParams = field(default_factory=lambda: SamplingParams(max_new_tokens=32, stop=("\n",)))
-    budget: int = 600
+    budget: int | None = None
     min_logprob: float = float("-inf")
+    demonstrations: Demonstrations | None = None
 
     @property
     def name(self) -> str:
@@ -63,19 +107,64 @@ class GeneratorReader:
 
     def read(self, questions: Sequence[str], passages: Sequence[Sequence[Document]]) -> list[Reading]:
         """One generation a question."""
-        prompts = [
-            build_prompt(question, found, self.template, self.budget)
-            for question, found in zip(questions, passages, strict=True)
-        ]
-        readings = []
-        for generation in self.generator.generate(prompts, self.params):
-            text = generation.text.strip()
-            confidence = sum(generation.logprobs) / len(generation.logprobs) if generation.logprobs else 0.0
-            if is_unknown(text, self.template) or confidence < self.min_logprob:
-                readings.append(Reading(self.template.unknown, abstained=True, confidence=confidence))
-            else:
-                readings.append(Reading(text, confidence=confidence))
-        return readings
+        return self.read_turns(questions, passages, [()] * len(questions))
+
+    def read_turns(
+        self, questions: Sequence[str], passages: Sequence[Sequence[Document]], turns: Sequence[Sequence[Turn]]
+    ) -> list[Reading]:
+        """One generation a question, behind its earlier turns."""
+        prompts = [self.prompt(*one) for one in zip(questions, passages, turns, strict=True)]
+        generations = self.generator.generate([prompt.text for prompt in prompts], self.params)
+        return [self._reading(*both) for both in zip(prompts, generations, strict=True)]
+
+    def read_stream(
+        self, question: str, passages: Sequence[Document], turns: Sequence[Turn] = ()
+    ) -> Iterator[str | Reading]:
+        """Pieces as the generator writes them; with `min_logprob` all at once, since nothing is to be shown that falls below it."""
+        prompt = self.prompt(question, passages, turns)
+        if self.min_logprob > float("-inf"):
+            [generation] = self.generator.generate([prompt.text], self.params)
+            reading = self._reading(prompt, generation)
+            yield take_markers(reading.text)[0]
+        else:
+            pieces, heard = tee(self.generator.stream(prompt.text, self.params))
+            yield from visible(pieces, self.template)
+            reading = self._reading(prompt, Generation("".join(heard)))
+            if reading.abstained:
+                yield reading.text
+        yield reading
+
+    def prompt(self, question: str, passages: Sequence[Document], turns: Sequence[Turn] = ()) -> Prompt:
+        """What the generator gets. Raises ConfigError where not even the question fits."""
+        shots = (
+            []
+            if self.demonstrations is None
+            else self.demonstrations.choose(question, [one.doc_id for one in passages])
+        )
+        counts = self.generator if isinstance(self.generator, TokenCounter) else None
+        count = count_words if counts is None else counts.count_tokens
+        budget = self._budget(counts.context_length() if counts else None, PROMPT_TOKENS if counts else PROMPT_WORDS)
+        return compose(question, passages, self.template, budget, count, shots=shots, turns=turns)
+
+    def _budget(self, context: int | None, usual: int) -> int:
+        """Room for the prompt: what was asked for, or the usual, and no more than the context leaves."""
+        wanted = usual if self.budget is None else self.budget
+        if context is None:
+            return wanted
+        if context <= self.params.max_new_tokens:
+            raise ConfigError(
+                f"max_new_tokens {self.params.max_new_tokens}: leaves no room for a prompt in the context of {context} tokens of "
+                f"{self.name!r}; give a smaller one"
+            )
+        return min(wanted, context - self.params.max_new_tokens)
+
+    def _reading(self, prompt: Prompt, generation: Generation) -> Reading:
+        text, logprobs = generation.text.strip(), generation.logprobs
+        confidence = sum(logprobs) / len(logprobs) if logprobs else 0.0
+        certain = math.exp(confidence) if logprobs else 0.0
+        if is_unknown(take_markers(text)[0], self.template) or confidence < self.min_logprob:
+            return Reading(self.template.unknown, True, confidence, shown=prompt.passages, probability=certain)
+        return Reading(text, confidence=confidence, shown=prompt.passages, probability=certain)
 
 
 def as_reader(source: Reader | Generator) -> Reader:

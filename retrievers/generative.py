@@ -17,6 +17,8 @@ from typing import Literal, Protocol, get_args
 import torch
 from tqdm import tqdm
 
+from docids.spelling import spell
+from docids.table import DocIDTable
 from genir.beam_search import DecodingSettings, search
 from genir.constraints import PrefixTree
 from genir.errors import ConfigError, unknown_name
@@ -146,6 +148,13 @@ class GenerativeRetriever:
                     rankings[query.query_id] = Run.rank(scores, k)
                 bar.update(len(batch))
         return Run(self.name, rankings)
+
+    def written(self, doc_ids: Sequence[str]) -> dict[str, tuple[DocIDTokens, str]]:
+        """The identifiers of documents, in tokens and in words; of views none, since a search does not keep which one it wrote."""
+        if not isinstance(self.identifiers, DocIDTable):
+            return {}
+        held = self.identifiers.tokens
+        return {doc_id: (held[doc_id], spell(self.identifiers, held[doc_id])) for doc_id in doc_ids if doc_id in held}
 
     def _beams(self, texts: list[str]) -> list[dict[str, float]]:
         """Per text: {doc_id: score} of the documents found."""

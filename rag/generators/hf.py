@@ -136,12 +136,20 @@ class HFGenerator:
         if text[sent:]:
             yield text[sent:]
 
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a prompt, special ones included."""
+        return len(self.load()[0](text)["input_ids"])
+
+    def context_length(self) -> int | None:
+        """The model's `max_position_embeddings`, where it has one."""
+        room: int | None = getattr(self.load()[1].config, "max_position_embeddings", None)
+        return room
+
     def _encode(self, prompt: str, params: SamplingParams) -> list[int]:
-        tokenizer, model = self.load()
-        ids: list[int] = tokenizer(prompt)["input_ids"]
+        ids: list[int] = self.load()[0](prompt)["input_ids"]
         if not ids:
             raise GenirError("empty prompt: expected at least one token; this tokenizer adds none of its own")
-        room = getattr(model.config, "max_position_embeddings", None)
+        room = self.context_length()
         if room is not None and len(ids) + params.max_new_tokens > room:
             raise GenirError(
                 f"prompt of {len(ids)} tokens + max_new_tokens {params.max_new_tokens} exceeds the context of {room} tokens of "

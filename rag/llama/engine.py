@@ -137,6 +137,14 @@ class LlamaEngine:
             if not request.done:
                 self.cancel(request)
 
+    def count_tokens(self, text: str) -> int:
+        """Tokens of a prompt, special ones included."""
+        return len(self.tokenizer.encode(text))
+
+    def context_length(self) -> int:
+        """Most tokens of a prompt with its answer: what context and cache hold."""
+        return self.room(0)
+
     # -- continuous batching ----------------------------------------------------------------------------------------------------
 
     def submit(

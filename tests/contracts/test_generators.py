@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from genir.protocols import Generation, Generator, SamplingParams
+from genir.errors import GenirError
+from genir.protocols import Generation, Generator, SamplingParams, TokenCounter
 from genir.records import Document
 from rag.generators.extractive import ExtractiveGenerator
 from rag.generators.hf import HFGenerator
@@ -121,9 +122,10 @@ def test_the_stream_is_the_text(generator: Generator) -> None:
 
 
 def test_stop_strings_end_the_text_and_are_not_part_of_it(generator: Generator) -> None:
-    free = generator.generate(PROMPTS[:1], SamplingParams(max_new_tokens=12))[0].text
-    stop = free[3:5]
-    cut = generator.generate(PROMPTS[:1], SamplingParams(max_new_tokens=12, stop=(stop,)))[0]
+    free = generator.generate(PROMPTS[:1], SamplingParams(max_new_tokens=48))[0].text
+    pairs = (free[i : i + 2] for i in range(1, len(free) - 1))
+    stop = next(pair for pair in pairs if "\ufffd" not in pair)  # which stands for half a character while it is written
+    cut = generator.generate(PROMPTS[:1], SamplingParams(max_new_tokens=48, stop=(stop,)))[0]
     assert cut.text == free[: free.find(stop)]
     assert cut.finish_reason == "stop"
 
@@ -138,3 +140,16 @@ def test_logprobs_stand_beside_tokens(generator: Generator) -> None:
     for generation in generator.generate(PROMPTS, SamplingParams(max_new_tokens=5)):
         assert len(generation.logprobs) == len(generation.tokens)
         assert all(logprob <= 0 for logprob in generation.logprobs)
+
+
+def test_a_generator_that_counts_tokens_knows_what_fits(generator: Generator) -> None:
+    if not isinstance(generator, TokenCounter):
+        pytest.skip("counts no tokens: its prompts are packed by words")
+    context = generator.context_length()
+    assert context is not None
+    params = SamplingParams(max_new_tokens=4)
+    longest = "x" * (context - 4 - generator.count_tokens(""))
+    assert generator.count_tokens(longest) == context - 4
+    assert len(generator.generate([longest], params)) == 1
+    with pytest.raises(GenirError, match="exceeds the context"):
+        generator.generate([longest + "x"], params)

@@ -19,7 +19,7 @@ from genir.formats import (
     write_dataset,
     write_run,
 )
-from genir.records import Answer, Citation, Dataset, Document, Qrels, Query, Run, ScoredDoc
+from genir.records import Answer, Citation, Claim, Dataset, Document, Qrels, Query, Run, ScoredDoc
 
 GOOD = '{"_id": "d1", "text": "one"}'
 
@@ -318,12 +318,33 @@ def test_answers_come_back_as_written(tmp_path: Path) -> None:
     assert list(read_answers(tmp_path / "answers.jsonl")) == answers
 
 
+def test_claims_come_back_as_written(tmp_path: Path) -> None:
+    citation = Citation("d1", 0, 1, "A", 2, (5, 258), "5-2")
+    claims = (Claim("A", 0, 1, (citation,), 0.75, "supported"), Claim("B", 3, 4, verdict="contradicted"))
+    answers = [Answer("q1", "谁?", "A. B", (citation,), claims=claims, confidence=0.5, search_query="谁? (A)")]
+    write_answers(answers, tmp_path / "answers.jsonl")
+    assert list(read_answers(tmp_path / "answers.jsonl")) == answers
+
+
+def test_answers_from_before_there_were_claims_are_read(tmp_path: Path) -> None:
+    cited = {"doc_id": "d", "start": 0, "end": 1, "text": "x"}
+    record = {"query_id": "q", "question": "?", "text": "x", "citations": [cited], "abstained": False, "support": 1.0}
+    record |= {"retriever": "bm25", "generator": "hf", "passages": [{"doc_id": "d", "score": 2}]}
+    [found] = read_answers(write(tmp_path / "answers.jsonl", json.dumps(record)))
+    assert found == Answer("q", "?", "x", (Citation("d", 0, 1, "x"),), False, 1.0, "bm25", "hf", (ScoredDoc("d", 2.0),))
+    assert (found.claims, found.citations[0].passage) == ((), -1)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"txt": "x"}, "answers.jsonl:1: unknown key 'txt': did you mean 'text'?"),
         ({"support": "much"}, "answers.jsonl:1 support: expected float, got 'much'"),
         ({"citations": [{"doc_id": "d"}]}, "answers.jsonl:1 citations: the key 'start' is missing"),
+        (
+            {"claims": [{"text": "x", "start": 0, "end": 1, "verdict": "suported"}]},
+            "answers.jsonl:1 claims verdict: unknown value 'suported': did you mean 'supported'?",
+        ),
     ],
 )
 def test_a_broken_answer_is_named(tmp_path: Path, change: dict[str, object], message: str) -> None:

@@ -1,0 +1,141 @@
+"""`genir answer`: wording, examples, conversations and streaming through the command line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genir.formats import write_dataset
+from genir.records import Dataset
+from rag.reading import GeneratorReader, Reader
+from tests.scripted_generator import ScriptedGenerator
+from tests.tiny_journey import genir
+
+NORWAY = "What is the capital of Norway?"
+
+
+@pytest.fixture
+def scripted(monkeypatch: pytest.MonkeyPatch) -> ScriptedGenerator:
+    """What `--generator scripted` names; any other name is as ever."""
+    from experiments import reading
+
+    generator, make_reader = ScriptedGenerator(["Oslo [1]"]), reading.make_reader
+
+    def make(name: str, device: str = "auto") -> Reader:
+        return GeneratorReader(generator) if name == "scripted" else make_reader(name, device)
+
+    monkeypatch.setattr(reading, "make_reader", make)
+    return generator
+
+
+def ask(folder: Path, *options: object) -> Any:
+    outcome = genir("answer", NORWAY, "--data", folder, *options, "--json")
+    assert outcome.code == 0, outcome.err
+    return json.loads(outcome.out)
+
+
+def test_the_answer_as_json_has_claims_with_verdicts(tiny_folder: Path) -> None:
+    found = ask(tiny_folder)
+    [claim] = found["claims"]
+    assert (found["text"], claim["text"], claim["verdict"]) == ("Oslo is the capital of Norway.",) * 2 + ("supported",)
+    assert claim["citations"][0]["passage"] == 0
+    assert found["confidence"] > 0.5
+
+
+def test_a_conversation_is_printed_turn_by_turn(tiny_folder: Path) -> None:
+    outcome = genir("answer", NORWAY, "--data", tiny_folder, "--follow-up", "And of Peru?", "--follow-up", "Why?")
+    assert outcome.out.splitlines()[:6] == [
+        "Oslo is the capital of Norway.",
+        "  [Oslo]  (d1, characters 0 to 30)",
+        "",
+        "> And of Peru?",
+        "Lima is the capital of Peru.",
+        "  (searched for: And of Peru? (capital))",
+    ]
+    found = ask(tiny_folder, "--follow-up", "And of Peru?")
+    assert [(one["query_id"], one["search_query"]) for one in found] == [("q1", ""), ("q2", "And of Peru? (capital)")]
+
+
+def test_a_stream_is_the_text_then_the_sources(tiny_folder: Path, scripted: ScriptedGenerator) -> None:
+    plain = genir("answer", NORWAY, "--data", tiny_folder, "--generator", "scripted")
+    streamed = genir("answer", NORWAY, "--data", tiny_folder, "--generator", "scripted", "--stream")
+    assert streamed.out == plain.out
+    assert plain.out.startswith("Oslo\n  [Oslo] Oslo is the capital of Norway.  (d1, ")
+    lines = genir(
+        "answer", NORWAY, "--data", tiny_folder, "--generator", "scripted", "--stream", "--json"
+    ).out.splitlines()
+    *pieces, answer = map(json.loads, lines)
+    assert "".join(piece["piece"] for piece in pieces) == answer["text"] == "Oslo"
+
+
+def test_wording_and_language(tiny_folder: Path, scripted: ScriptedGenerator, tmp_path: Path) -> None:
+    ask(tiny_folder, "--generator", "scripted", "--template", "labelled")
+    ask(tiny_folder, "--generator", "scripted", "--language", "zh")
+    genir("answer", "日本的首都是哪里？", "--data", tiny_folder, "--generator", "scripted")
+    own = tmp_path / "own.toml"
+    own.write_text('grounded = "E {passages} Q {question}"\nclosed_book = "Q {question}"\n')
+    ask(tiny_folder, "--generator", "scripted", "--template", own)
+    ask(tiny_folder, "--generator", "scripted", "--template", own, "--retriever", "none")
+    begun = [prompt[:5] for prompt in scripted.prompts]
+    assert begun == ["### T", "请只根据下", "请只根据下", "E [1]", "Q Wha"]
+    assert genir("answer", "谁画了格尔尼卡？", "--data", tiny_folder).out.startswith("我不知道\n")
+
+
+@pytest.mark.parametrize("way", ["similar", "random"])
+def test_worked_examples_come_from_the_train_split(tiny_folder: Path, scripted: ScriptedGenerator, way: str) -> None:
+    options = ("--data", tiny_folder, "--generator", "scripted", "--shots", 1, "--shots-by", way, "-k", 1)
+    outcome = genir("answer", "What is the capital of Peru?", *options)
+    assert (outcome.code, outcome.err) == (0, "2 of 2 train questions can be worked examples\n")
+    assert ("Answer: Oslo [1]" in scripted.prompts[0]) or way == "random"
+    genir("answer", NORWAY, *options)
+    assert "Answer: 东京 [1]" in scripted.prompts[1]  # the question itself is no example
+
+
+def test_a_generator_condenses_where_it_is_told_to(tiny_folder: Path, scripted: ScriptedGenerator) -> None:
+    scripted.replies = ["Oslo [1]", "What is the capital of Peru?", "Lima"]
+    _, found = ask(tiny_folder, "--generator", "scripted", "--condense", "generator", "--follow-up", "And there?")
+    assert (found["text"], found["search_query"]) == ("Lima", "What is the capital of Peru?")
+    assert "Answer: Oslo" in scripted.prompts[2]
+
+
+def test_claims_that_are_not_supported_are_named(tiny_folder: Path, scripted: ScriptedGenerator) -> None:
+    scripted.replies = ["Oslo is the capital. Vikings sail ships in it."]
+    out = genir("answer", NORWAY, "--data", tiny_folder, "--generator", "scripted").out
+    assert "  unsupported: Vikings sail ships in it.\n" in out
+    assert "unsupported: Oslo" not in out
+
+
+FAULTS = [
+    (("--template", "plane"), "unknown template 'plane': did you mean 'plain'?"),
+    (("--template", "no.toml"), "no.toml: no such configuration file"),
+    (("--template", "plain"), "--template: for language models only; the generator extractive reads without a prompt"),
+    (("--shots", 2), "--shots: for language models only; the generator extractive reads without a prompt"),
+    (("--shots-by", "luck"), "unknown way to choose --shots-by 'luck': known: random, similar"),
+    (("--language", "fr"), "unknown language 'fr': known: en, zh"),
+    (("--condense", "magic"), "unknown way to --condense 'magic': known: generator, rules"),
+    (("--condense", "generator"), "--condense generator: the generator extractive rewrites no questions; use rules"),
+    (("--follow-up", " "), "the question is empty: expected some text"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), FAULTS)
+def test_faults_are_one_line(tiny_folder: Path, options: tuple[object, ...], message: str) -> None:
+    assert genir("answer", NORWAY, "--data", tiny_folder, *options).fault.startswith(message)
+
+
+def test_a_template_without_its_place_is_one_line(
+    tiny_folder: Path, tmp_path: Path, scripted: ScriptedGenerator
+) -> None:
+    own = tmp_path / "own.toml"
+    own.write_text('grounded = "{passages}"\nclosed_book = "{question}"\n')
+    fault = genir("answer", NORWAY, "--data", tiny_folder, "--generator", "scripted", "--template", own).fault
+    assert fault == f"prompt template {own}: 'grounded': expected {{question}} exactly once, got '{{passages}}'"
+
+
+def test_examples_of_a_data_folder_without_a_train_split(
+    tiny_dataset: Dataset, tmp_path: Path, scripted: ScriptedGenerator
+) -> None:
+    write_dataset(Dataset("bare", tiny_dataset.corpus, {}), tmp_path / "bare")
+    fault = genir("answer", NORWAY, "--data", tmp_path / "bare", "--generator", "scripted", "--shots", 1).fault
+    assert fault == "--shots 1: bare has no train split to take worked examples from"
