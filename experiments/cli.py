@@ -18,7 +18,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import typer
 
-from experiments import cli_answer, cli_bench, cli_data, cli_dense, cli_journey, cli_llm, cli_model
+from experiments import cli_answer, cli_bench, cli_data, cli_dense, cli_journey, cli_llm, cli_model, cli_serve
 from genir import __version__
 from genir.errors import GenirError
 
@@ -50,6 +50,7 @@ app.add_typer(cli_dense.tune_app, name="tune")
 app.command("search")(cli_model.search)
 app.command("evaluate")(cli_model.evaluate)
 app.command("answer")(cli_answer.answer)
+app.command("serve")(cli_serve.serve)
 app.command("generate")(cli_llm.generate)
 app.command("plan")(cli_llm.plan)
 app.command("serve-llm")(cli_llm.serve_llm)

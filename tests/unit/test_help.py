@@ -29,6 +29,7 @@ COMMANDS = {
     ("answer",),
     ("generate",),
     ("plan",),
+    ("serve",),
     ("serve-llm",),
     ("demo",),
     ("experiment", "run"),
@@ -40,7 +41,7 @@ COMMANDS = {
 }
 # Commands that print a table, a ranking or an answer: a program can read every one of them.
 TRAIN = {("train",), ("train-terms",), ("train-rerank",), ("train-dense",)}
-PRINT_FIGURES = COMMANDS - TRAIN - {("data", "import"), ("docids", "build"), ("serve-llm",)}
+PRINT_FIGURES = COMMANDS - TRAIN - {("data", "import"), ("docids", "build"), ("serve",), ("serve-llm",)}
 
 Path = tuple[str, ...]
 

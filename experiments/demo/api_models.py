@@ -1,0 +1,188 @@
+"""What the JSON API takes and gives: the schema at /api/openapi.json. Imported by the server only, because pydantic comes with FastAPI.
+
+Offsets are in characters, ends exclusive; passages are numbered from 1, best first.
+"""
+
+from dataclasses import replace
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from experiments.demo.answer_view import rank_of
+from experiments.demo.progress import Asked, Passage, Progress
+from genir.records import Answer, Citation, Claim
+
+Caution = Literal["nothing_found", "nothing_relevant", "below_threshold"]
+
+
+class SearchBody(BaseModel):
+    """A question to search for. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+    question: str = Field(description="The question, plain text.", examples=["What is the capital of Peru?"])
+    retriever: str | None = Field(None, description="One of /api/health's retrievers; the first of them without.")
+    passages: int = Field(5, ge=1, description="Most passages to find.")
+
+
+class AnswerBody(SearchBody):
+    """A question to answer."""
+
+    generator: str | None = Field(None, description="One of /api/health's generators; the first of them without.")
+    threshold: float = Field(0.0, ge=0, le=1, description="Answers of less confidence are held back.")
+    closed_book: bool = Field(False, description="Answer without documents, too.")
+
+
+class PassageReply(BaseModel):
+    """A passage that was found."""
+
+    rank: int
+    score: float = Field(description="In the retriever's own unit.")
+    doc_id: str
+    title: str
+    text: str
+    docid_tokens: list[int] = Field(description="The identifier that the model wrote; empty where it writes none.")
+    identifier: str = Field(description="The same in words.")
+
+    @classmethod
+    def of(cls, one: Passage) -> "PassageReply":
+        """The reply for a passage."""
+        held, written = one.document, list(one.docid_tokens)
+        return cls(
+            rank=one.rank,
+            score=one.score,
+            doc_id=held.doc_id,
+            title=held.title,
+            text=held.text,
+            docid_tokens=written,
+            identifier=one.identifier,
+        )
+
+
+class CitationReply(BaseModel):
+    """The stretch of a passage that a claim rests on."""
+
+    passage: int | None = Field(description="Rank of the passage, from 1.")
+    doc_id: str
+    start: int
+    end: int
+    text: str
+
+    @classmethod
+    def of(cls, one: Citation, answer: Answer) -> "CitationReply":
+        """The reply for a citation of an answer."""
+        return cls(passage=rank_of(one, answer), doc_id=one.doc_id, start=one.start, end=one.end, text=one.text)
+
+
+class ClaimReply(BaseModel):
+    """One statement of the answer: characters start..end of its text."""
+
+    text: str
+    start: int
+    end: int
+    verdict: Literal["supported", "unsupported", "contradicted"]
+    support: float = Field(description="The checker's probability that the citations say so.")
+    citations: list[CitationReply]
+
+    @classmethod
+    def of(cls, one: Claim, answer: Answer) -> "ClaimReply":
+        """The reply for a claim of an answer."""
+        cited = [CitationReply.of(citation, answer) for citation in one.citations]
+        return cls(
+            text=one.text, start=one.start, end=one.end, verdict=one.verdict, support=one.support, citations=cited
+        )
+
+
+class ClosedBookReply(BaseModel):
+    """The same generator's answer without documents."""
+
+    text: str
+    abstained: bool
+
+
+class SearchReply(BaseModel):
+    """What was found."""
+
+    question: str
+    retriever: str
+    passages: list[PassageReply]
+    caution: Caution | None = Field(description="nothing_found: no passage at all.")
+    seconds: dict[str, float] = Field(description="Stage -> seconds.")
+
+    @classmethod
+    def of(cls, progress: Progress) -> "SearchReply":
+        """The reply for a search."""
+        return cls(**_shared(progress))
+
+
+class AnswerReply(SearchReply):
+    """The answer, claim by claim, with its sources."""
+
+    generator: str
+    text: str
+    abstained: bool
+    confidence: float
+    claims: list[ClaimReply]
+    held_back: str | None = Field(description="What it would have said, where the threshold kept it back.")
+    closed_book: ClosedBookReply | None
+
+    @classmethod
+    def of(cls, progress: Progress) -> "AnswerReply":
+        """The reply for a finished answer."""
+        answer, without = progress.answer, progress.closed_book
+        assert answer is not None
+        return cls(
+            **_shared(progress),
+            generator=progress.asked.generator,
+            text=answer.text,
+            abstained=answer.abstained,
+            confidence=answer.confidence,
+            claims=[ClaimReply.of(claim, answer) for claim in answer.claims],
+            held_back=progress.held_back.text if progress.held_back else None,
+            closed_book=ClosedBookReply(text=without.text, abstained=without.abstained) if without else None,
+        )
+
+
+class LimitsReply(BaseModel):
+    """What one client may take; see the README."""
+
+    question: int = Field(description="Characters.")
+    body: int = Field(description="Bytes of a request.")
+    rate: int = Field(description="Questions a minute and client.")
+    seconds: float = Field(description="Of a request.")
+    queue: int = Field(description="Requests at once, waiting ones included.")
+    passages: int = Field(description="Most that one question may read.")
+
+
+class HealthReply(BaseModel):
+    """What this server holds."""
+
+    status: Literal["ok"] = "ok"
+    data: str
+    documents: int
+    retrievers: list[str]
+    generators: list[str]
+    limits: LimitsReply
+
+
+class ErrorReply(BaseModel):
+    """Why a request was not served."""
+
+    error: str
+
+
+def _shared(progress: Progress) -> dict[str, Any]:
+    return {
+        "question": progress.asked.question,
+        "retriever": progress.asked.retriever,
+        "passages": [PassageReply.of(passage) for passage in progress.passages or ()],
+        "caution": progress.caution,
+        "seconds": dict(progress.seconds),
+    }
+
+
+def asked_of(body: SearchBody, retriever: str, generator: str) -> Asked:
+    """The question of a request, names that it leaves out filled in."""
+    asked = Asked(body.question, body.retriever or retriever, generator, body.passages, closed_book=False, walk=False)
+    if not isinstance(body, AnswerBody):
+        return asked
+    return replace(asked, generator=body.generator or generator, threshold=body.threshold, closed_book=body.closed_book)

@@ -1,0 +1,137 @@
+"""The page in a real browser: what a visitor does, and what must never happen to one."""
+
+from collections.abc import Callable
+
+from tests.visitor import Visitor
+
+PERU = "What is the capital of Peru?"
+Visit = Callable[[], Visitor]
+
+
+def test_a_question_is_answered_with_its_source_a_click_away(visit: Visit) -> None:
+    here = visit()
+    here.choose("retriever", "bm25")
+    here.choose("generator", "extractive")
+    here.ask(PERU)
+    claim = here.wait("grounded", ".claim.supported")
+    assert claim.inner_text() == "Lima is the capital of Peru."
+    here.finished()
+    assert "Time:" in here.piece("seconds").inner_text()
+    assert "only quotes" in here.piece("closed_book").inner_text()
+
+    link = here.wait("grounded", "button.cite")
+    assert link.inner_text() == "1"
+    assert here.piece("passages").locator("mark.on").count() == 0
+    link.click()
+    lit = here.wait("passages", "details.here mark.on")
+    assert lit.inner_text() == "Lima is the capital of Peru."
+    assert "Lima" in [one.inner_text() for one in lit.locator("strong").all()]
+    facts = here.piece("passages").locator("details.here .facts").inner_text()
+    assert "rank 1" in facts
+    assert "score" in facts
+    assert here.faults == []
+
+
+def test_the_answer_streams_and_the_identifier_is_drawn(visit: Visit) -> None:
+    here = visit()
+    here.choose("generator", "wordy")
+    here.page.evaluate(
+        """() => { window.seen = [];
+        new MutationObserver(() => window.seen.push(document.querySelector('#grounded .writing .text')?.innerText))
+          .observe(document.querySelector('#grounded'), {childList: true, subtree: true, characterData: true}); }"""
+    )
+    here.ask(PERU)
+    here.wait("grounded", ".card.answered, .card.abstained")
+    here.finished()
+    seen = {text for text in here.page.evaluate("window.seen") if text}
+    assert len(seen) >= 3, seen  # not all at once
+    boxes = here.piece("tree").locator("svg.walk .box")
+    assert here.piece("tree").locator("svg.walk .box.written").count() in (2, 3)
+    assert here.piece("tree").locator("svg.walk .box.dropped").count() >= 1
+    assert boxes.first.locator("title").text_content()
+    assert "Atlantis is the capital." in here.piece("closed_book").inner_text()
+    assert "DocID" in here.piece("passages").inner_text()
+
+
+def test_another_retriever_finds_otherwise(visit: Visit) -> None:
+    here = visit()
+    here.ask(PERU)
+    here.wait("tree", "svg.walk")
+    here.finished()
+    here.choose("retriever", "bm25")
+    here.ask(PERU)
+    here.piece("tree").get_by_text("bm25 writes no identifier").wait_for()
+    assert here.piece("tree").locator("svg").count() == 0
+    assert here.piece("passages").locator("details .title").first.inner_text() == "Lima"
+
+
+def test_an_empty_question_and_a_very_long_one(visit: Visit) -> None:
+    here = visit()
+    here.ask("   ")
+    assert here.wait("caution", ".caution").inner_text() == "the question is empty: type one"
+    here.ask("why " * 5000)
+    here.piece("caution").get_by_text("expected at most 500; shorten it").wait_for()
+    here.choose("retriever", "bm25")
+    here.ask(PERU)  # the page goes on
+    here.wait("grounded", ".claim")
+    assert here.piece("caution").locator(".caution").count() == 0
+
+
+def test_a_request_too_large_for_the_gate_leaves_the_page_alive(visit: Visit) -> None:
+    here = visit()
+    here.ask("why " * 20_000)
+    here.page.wait_for_timeout(300)
+    here.choose("retriever", "bm25")
+    here.ask(PERU)
+    here.wait("grounded", ".claim")
+
+
+def test_markup_in_a_passage_is_shown_as_text(visit: Visit) -> None:
+    here = visit()
+    here.choose("retriever", "bm25")
+    here.choose("generator", "extractive")
+    here.ask("What is the capital of Markup <script>window.stolen = 4</script>?")
+    here.wait("passages", "mark")
+    here.finished()
+    shown = here.piece("passages").locator("details").first.inner_text()
+    assert "<script>window.stolen = 1</script>" in shown
+    assert "${window.stolen = 3} {{value}} <b>bold</b> &amp; `tick`" in shown
+    assert '<i>Markup</i> "quoted"' in shown
+    for name in ("passages", "grounded", "tree", "closed_book"):
+        assert here.piece(name).locator("script, img, b, i").count() == 0
+    assert here.page.evaluate("window.stolen") is None
+
+
+def test_nothing_relevant_is_a_warning(visit: Visit) -> None:
+    here = visit()
+    here.choose("retriever", "bm25")
+    here.choose("generator", "extractive")
+    here.ask("Who composed the opera about the north wind?")
+    here.piece("caution").get_by_text("Nothing relevant was found").wait_for()
+    assert "I do not know" in here.wait("grounded", ".card.abstained").inner_text()
+
+
+def test_an_example_in_chinese_and_the_page_in_chinese(visit: Visit) -> None:
+    here = visit()
+    here.page.locator("#language").get_by_text("中文").click()
+    here.page.get_by_role("heading", name="有出处的回答").wait_for()
+    here.page.locator("#examples").get_by_text("日本的首都是哪里？").click()
+    assert "东京是日本的首都" in here.wait("grounded", ".claim").inner_text()
+    assert here.text("question").input_value() == "日本的首都是哪里？"
+    here.piece("seconds").get_by_text("不看文档回答").wait_for()
+    here.page.locator("#language").get_by_text("English").click()  # what is shown speaks the other language, too
+    here.piece("seconds").get_by_text("answering without documents").wait_for()
+
+
+def test_two_visitors_at_once(visit: Visit) -> None:
+    one, other = visit(), visit()
+    for visitor in (one, other):
+        visitor.choose("retriever", "bm25")
+        visitor.choose("generator", "wordy")
+    one.ask("What is the capital of Peru?")
+    other.ask("What is the capital of Norway?")
+    assert "Lima" in one.wait("grounded", ".answered .claim").inner_text()
+    assert "Oslo" in other.wait("grounded", ".answered .claim").inner_text()
+    one.finished()
+    other.finished()
+    assert "Oslo" not in one.piece("grounded").inner_text()

@@ -1,0 +1,208 @@
+"""The desk: states of an answer, turns of visitors, limits, and what is held back."""
+
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from experiments.demo.desk import Desk, judged
+from experiments.demo.library import Holdings, Library, reader_labels
+from experiments.demo.limits import Limits, RefusalError
+from experiments.demo.progress import Asked, Passage, Progress
+from experiments.demo.steps import Steps
+from genir.errors import ArtefactError, ConfigError
+from genir.records import Answer, Dataset, Document
+from rag.reading import Reading
+from tests.small_library import DOCUMENTS, IDENTIFIERS, small_library
+
+ASKED = Asked("What is the capital of Peru?", "bm25", "extractive", k=3)
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    made = Desk(small_library())
+    yield made
+    made.close()
+
+
+def states(desk: Desk, asked: Asked, client: str = "here") -> list[Progress]:
+    return list(desk.answer(asked, client))
+
+
+def test_an_answer_comes_with_passages_claims_and_seconds(desk: Desk) -> None:
+    first, *_, last = states(desk, ASKED)
+    assert (first.passages, first.answer, first.finished) == (None, None, False)
+    assert last.finished
+    assert last.answer is not None
+    assert last.answer.text == "Lima is the capital of Peru."
+    assert last.passages is not None
+    assert (last.passages[0].document.doc_id, last.passages[0].rank) == ("lima", 1)
+    [claim] = last.answer.claims
+    assert claim.verdict == "supported"
+    assert last.caution is None
+    assert last.walk is None  # BM25 writes no identifier
+    assert last.closed_book is not None
+    assert last.closed_book.abstained  # it only quotes
+    assert list(last.seconds) == ["load", "search", "answer", "closed_book"]
+
+
+def test_a_generator_streams(desk: Desk) -> None:
+    asked = replace(ASKED, generator="wordy")
+    texts = [state.text for state in states(desk, asked) if state.answer is None]
+    assert texts[-1].strip() == "Lima is the capital of Peru."
+    assert len(set(texts)) > 3
+    last = states(desk, asked)[-1]
+    assert last.closed_book is not None
+    assert last.closed_book.text == "Atlantis is the capital."
+
+
+def test_a_generative_retriever_shows_its_identifiers_and_its_walk(desk: Desk) -> None:
+    last = states(desk, replace(ASKED, retriever="generative"))[-1]
+    assert last.walk is not None
+    assert last.passages
+    for passage in last.passages:
+        number = [document.doc_id for document in DOCUMENTS].index(passage.document.doc_id)
+        assert passage.docid_tokens == IDENTIFIERS[number]
+        assert passage.identifier == "-".join(map(str, IDENTIFIERS[number]))
+    assert states(desk, replace(ASKED, retriever="generative", walk=False))[-1].walk is None
+
+
+def test_search_alone(desk: Desk) -> None:
+    found = desk.search(ASKED, "here")
+    assert found.passages
+    assert found.answer is None
+    assert desk.search(replace(ASKED, question="🙂"), "here").caution == "nothing_found"
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (replace(ASKED, question=" "), "the question is empty"),
+        (replace(ASKED, k=11), "11 passages: expected 1 to 10"),
+        (replace(ASKED, threshold=1.5), "threshold 1.5: expected 0 to 1"),
+        (replace(ASKED, retriever="google"), "unknown retriever 'google'"),
+        (replace(ASKED, generator="../secret"), "unknown generator '../secret'"),
+    ],
+)
+def test_what_cannot_be_asked(desk: Desk, asked: Asked, message: str) -> None:
+    with pytest.raises((RefusalError, ConfigError), match=message):
+        states(desk, asked)
+
+
+def test_nothing_relevant_is_said(desk: Desk) -> None:
+    assert states(desk, replace(ASKED, question="🙂"))[-1].caution == "nothing_found"
+    last = states(desk, replace(ASKED, question="Who wrote the north wind sonata?"))[-1]
+    assert last.caution == "nothing_relevant"
+
+
+def test_an_answer_less_sure_than_asked_for_is_held_back() -> None:
+    answer = Answer("q", "Where is Lima?", "Peru", confidence=0.4)
+    passages = (Passage(Document("lima", "Lima is in Peru."), 1, 1.0),)
+    state = Progress(replace(ASKED, question="Where is Lima?", threshold=0.5), passages, answer=answer)
+    held = judged(state)
+    assert (held.caution, held.held_back) == ("below_threshold", answer)
+    assert held.answer is not None
+    assert (held.answer.abstained, held.answer.text, held.answer.claims) == (True, "", ())
+    assert judged(replace(state, asked=replace(state.asked, threshold=0.4))).answer == answer
+
+
+def test_what_may_be_held_back_is_not_shown_while_it_is_written(desk: Desk) -> None:
+    asked = replace(ASKED, generator="wordy", threshold=1.0)
+    found = states(desk, asked)
+    assert all(not state.text for state in found)
+    assert found[-1].caution == "below_threshold"
+
+
+def test_the_rate_of_a_client() -> None:
+    desk = Desk(small_library(), Limits(rate=1))
+    states(desk, ASKED)
+    with pytest.raises(RefusalError, match="more than 1 questions"):
+        states(desk, ASKED)
+    assert states(desk, ASKED, "there")[-1].finished
+    desk.close()
+
+
+def test_a_full_queue_refuses_and_recovers() -> None:
+    desk = Desk(small_library(), Limits(queue=1))
+    first = desk.answer(ASKED, "here")
+    next(first)
+    with pytest.raises(RefusalError, match="1 questions are waiting already") as refused:
+        states(desk, ASKED, "there")
+    assert refused.value.status == 503
+    first.close()  # a visitor who goes away leaves the place to others
+    assert states(desk, ASKED, "there")[-1].finished
+    desk.close()
+
+
+def test_two_visitors_take_turns() -> None:
+    desk = Desk(small_library(delay=0.002))
+    asked = replace(ASKED, generator="wordy")
+    order: list[str] = []
+
+    def visit(name: str) -> Progress:
+        found = []
+        for state in desk.answer(asked, name):
+            order.append(name)
+            found.append(state)
+        return found[-1]
+
+    with ThreadPoolExecutor(2) as visitors:
+        answers = [one.result() for one in [visitors.submit(visit, "a"), visitors.submit(visit, "b")]]
+    assert all(one.answer is not None and one.answer.text == "Lima is the capital of Peru." for one in answers)
+    assert sum(one != other for one, other in pairwise(order)) > 2  # neither waited for the other's end
+    desk.close()
+
+
+class Stuck:
+    """A reader that answers when it is let."""
+
+    name = "stuck"
+
+    def __init__(self) -> None:
+        self.let = threading.Event()
+
+    def read(self, questions: Sequence[str], passages: Sequence[Sequence[Document]]) -> list[Reading]:
+        self.let.wait(10)
+        return [Reading("at last") for _ in questions]
+
+
+def test_a_request_ends_at_its_time_and_the_server_goes_on() -> None:
+    stuck = Stuck()
+    library = Library(Holdings(Dataset("small", DOCUMENTS, {})), readers={"stuck": stuck})
+    desk = Desk(library, Limits(seconds=0.3))
+    asked = replace(ASKED, generator="stuck")
+    library.make_ready(asked.retriever, asked.generator)
+    with pytest.raises(RefusalError, match=r"no answer within 0.3 s") as refused:
+        states(desk, asked)
+    assert refused.value.status == 504
+    stuck.let.set()
+    assert states(desk, asked)[-1].finished
+    desk.close()
+
+
+def test_steps_hand_on_what_the_work_raises() -> None:
+    def fail() -> None:
+        raise TimeoutError("the work's own")
+
+    with ThreadPoolExecutor(1) as worker:
+        steps = Steps(worker, 5)
+        with pytest.raises(TimeoutError, match="the work's own"):
+            steps.run("search", fail)
+        assert list(steps.each("answer", lambda: iter("ab"))) == ["a", "b"]
+        steps.run("answer", lambda: time.sleep(0.01))
+        assert list(steps.seconds) == ["search", "answer"]
+        assert steps.seconds["answer"] >= 0.01
+
+
+def test_names_of_readers_say_nothing_of_the_disk() -> None:
+    labels = reader_labels(
+        ["/home/someone/models/reader", "llama:models/tiny/", "openai:http://10.0.0.1/v1", "extractive"]
+    )
+    assert list(labels) == ["reader", "tiny", "openai", "extractive"]
+    assert reader_labels(["a/reader", "b/reader"]) == {"reader": "a/reader", "reader 2": "b/reader"}
+    with pytest.raises(ArtefactError, match="expected extractive, a folder, or a model's name"):
+        reader_labels(["llama:"])

@@ -1,0 +1,170 @@
+"""The server as a whole, over HTTP: the JSON API, the page's files, and what must not be served."""
+
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("gradio", reason="the page needs gradio: pip install 'genir[serve]'")
+
+from experiments.cli_serve import serve
+from experiments.demo.desk import Desk
+from experiments.demo.library import Holdings, Library
+from experiments.demo.server import serving
+from genir.errors import GenirError
+from genir.records import Dataset, Document
+from rag.reading import Reading
+from tests.small_library import DOCUMENTS, small_library
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    with serving(Desk(small_library())) as base:
+        yield base
+
+
+def call(url: str, body: object = None, raw: bytes | None = None) -> tuple[int, Any]:
+    """(status, JSON or text) of a GET, or of a POST where there is a body."""
+    sent = raw if raw is not None else None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, sent, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=20) as reply:
+            status, text = reply.status, reply.read().decode()
+    except urllib.error.HTTPError as error:
+        status, text = error.code, error.read().decode()
+    try:
+        return status, json.loads(text)
+    except ValueError:
+        return status, text
+
+
+def test_health_says_what_is_offered(url: str) -> None:
+    status, health = call(f"{url}/api/health")
+    assert status == 200
+    assert (health["status"], health["data"], health["documents"]) == ("ok", "small", 5)
+    assert health["retrievers"][:2] == ["generative", "bm25"]
+    assert health["generators"] == ["wordy", "extractive"]
+    assert health["limits"]["question"] == 500
+
+
+def test_an_answer_as_json(url: str) -> None:
+    question = {"question": "What is the capital of Peru?", "retriever": "bm25", "generator": "extractive"}
+    status, reply = call(f"{url}/api/answer", question | {"passages": 2, "closed_book": True})
+    assert status == 200
+    assert (reply["text"], reply["abstained"], reply["caution"]) == ("Lima is the capital of Peru.", False, None)
+    [claim] = reply["claims"]
+    assert claim["verdict"] == "supported"
+    assert claim["citations"][0] == {
+        "passage": 1, "doc_id": "lima", "start": 0, "end": 28, "text": "Lima is the capital of Peru.",
+    }  # fmt: skip
+    assert len(reply["passages"]) <= 2
+    assert reply["closed_book"]["abstained"]
+    assert set(reply["seconds"]) >= {"search", "answer"}
+
+
+def test_a_search_as_json(url: str) -> None:
+    status, reply = call(f"{url}/api/search", {"question": "capital", "retriever": "generative"})
+    assert status == 200
+    assert reply["passages"][0]["docid_tokens"]
+    assert "text" not in reply
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ({"question": ""}, 400, "the question is empty: type one"),
+        ({"question": "x" * 501}, 413, "the question has 501 characters: expected at most 500; shorten it"),
+        ({"question": "x", "retriever": "bm52"}, 400, "unknown retriever 'bm52': did you mean 'bm25'?"),
+        ({"question": "x", "passages": 99}, 400, "99 passages: expected 1 to 10"),
+        ({"question": "x", "threshold": 2}, 400, "threshold: Input should be less than or equal to 1"),
+        ({"question": "x", "colour": "red"}, 400, "colour: Extra inputs are not permitted"),
+        ({}, 400, "question: Field required"),
+        ([], 400, "Input should be"),
+    ],
+)
+def test_faulty_requests(url: str, body: object, status: int, message: str) -> None:
+    found, reply = call(f"{url}/api/answer", body)
+    assert found == status
+    assert reply["error"].startswith(message)
+
+
+def test_requests_that_are_no_json_or_too_large(url: str) -> None:
+    assert call(f"{url}/api/answer", raw=b"{")[0] == 400
+    assert call(f"{url}/api/answer", raw=b"x" * 70_000) == (413, {"error": "the request is larger than 65536 bytes"})
+
+
+def test_unknown_routes_of_the_api(url: str) -> None:
+    status, reply = call(f"{url}/api/secret")
+    assert (status, reply["error"]) == (
+        404,
+        "no such route: /api/secret; there are /api/answer, /api/search and /api/health",
+    )
+
+
+def test_the_schema_is_typed(url: str) -> None:
+    status, schema = call(f"{url}/api/openapi.json")
+    assert status == 200
+    assert set(schema["paths"]) == {"/api/answer", "/api/search", "/api/health"}
+    reply = schema["paths"]["/api/answer"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert reply == {"$ref": "#/components/schemas/AnswerReply"}
+    assert {"claims", "passages", "held_back"} <= set(schema["components"]["schemas"]["AnswerReply"]["required"])
+
+
+def test_the_page_is_served_and_nothing_of_the_disk(url: str) -> None:
+    status, page = call(url)
+    assert status == 200
+    assert "Answers with their sources" in page
+    here = Path(__file__).resolve()
+    for path in (
+        f"/gradio_api/file={here}",
+        f"/gradio_api/file/{here}",
+        "/assets/..%2f..%2f..%2fetc/passwd",
+        "/static/%2e%2e/x",
+    ):
+        assert call(url + path)[0] == 404, path
+    assert call(f"{url}/gradio_api/upload", raw=b"")[0] == 404
+    assert str(here.parents[2]) not in page + json.dumps(call(f"{url}/config")[1])
+
+
+class Broken:
+    """A reader with a fault of ours."""
+
+    name = "broken"
+
+    def read(self, questions: Sequence[str], passages: Sequence[Sequence[Document]]) -> list[Reading]:
+        raise RuntimeError("the inside of the machine")
+
+
+def test_a_fault_of_ours_is_told_without_its_inside(capfd: pytest.CaptureFixture[str]) -> None:
+    library = Library(Holdings(Dataset("small", DOCUMENTS, {})), readers={"broken": Broken()})
+    with serving(Desk(library)) as base:
+        status, reply = call(f"{base}/api/answer", {"question": "Where is Lima?"})
+        assert call(f"{base}/api/health")[0] == 200
+    assert (status, reply) == (500, {"error": "the server failed (RuntimeError): its log says where"})
+    assert "the inside of the machine" in capfd.readouterr().err
+
+
+def test_two_visitors_at_once(url: str) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    body = {"question": "What is the capital of Norway?", "retriever": "bm25", "generator": "wordy"}
+    with ThreadPoolExecutor(4) as visitors:
+        replies = list(visitors.map(lambda _: call(f"{url}/api/answer", body), range(4)))
+    assert {(status, reply["text"]) for status, reply in replies} == {(200, "Oslo is the capital of Norway.")}
+
+
+def test_a_port_in_use_is_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(GenirError) as fault:
+            serve(port=port)
+    assert str(fault.value) == (
+        f"port {port} of 127.0.0.1: Address already in use; give another --port, or 0 for any free one"
+    )
