@@ -2,8 +2,9 @@
 
 Two stages of one thread each, pinned to a core each, stand against one process of two threads: the same cores. Layers are placed by
 measured time, the same in every pipeline (`experiments/generation_balance.py`). `naive` and `ring` differ in one thing, how many
-micro-batches may be in flight (1, or all m = 2p), so that their ratio is what overlap is worth; it is taken at micro-batches of
-1 and of `micro_batch_size` sequences. Tokens/s count generated tokens over the whole time, prefill included. Engines that are
+micro-batches may be in flight (1, or all m = 2p; while there are prompts to read, the ring may have a chunk of them beside), so that
+their ratio is what overlap is worth; it is taken at micro-batches of 1 and of `micro_batch_size` sequences. Under `prompts` stands how
+many requests each figure is of: ratios are of equal ones. Tokens/s count generated tokens over the whole time, prefill included. Engines that are
 compared take turns within one run, and medians are divided.
 """
 
@@ -122,6 +123,7 @@ def _figures(groups: Mapping[str, Mapping[str, Timed]], sizes: LadderSizes) -> d
         for group, peers in groups.items()
     }
     figures: dict[str, Any] = {
+        "prompts": _prompts(sizes),
         "no_cache": rates["size_1"]["no_cache"],
         "one_by_one": rates["size_1"]["one_by_one"],
         "naive": rates[large]["naive"],
@@ -158,6 +160,13 @@ def _figures(groups: Mapping[str, Mapping[str, Timed]], sizes: LadderSizes) -> d
             for group, peers in groups.items()
         },
     }
+
+
+def _prompts(sizes: LadderSizes) -> dict[str, int]:
+    """How many requests the tokens/s at the top are of."""
+    few, many = sizes.micro_batches, sizes.micro_batches * sizes.micro_batch_size
+    own = {"no_cache": few, "one_by_one": few, "naive": many, "ring": many}
+    return own | dict.fromkeys(("hf", "one_stage", "hf_continuous", "vllm"), sizes.batch)
 
 
 def _agreements(peers: Mapping[str, Timed]) -> dict[str, float]:
