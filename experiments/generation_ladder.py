@@ -2,10 +2,10 @@
 
 Two stages of one thread each, pinned to a core each, stand against one process of two threads: the same cores. Layers are placed by
 measured time, the same in every pipeline (`experiments/generation_balance.py`). `naive` and `ring` differ in one thing, how many
-micro-batches may be in flight (1, or all m = 2p; while there are prompts to read, the ring may have a chunk of them beside), so that
-their ratio is what overlap is worth; it is taken at micro-batches of 1 and of `micro_batch_size` sequences. Under `prompts` stands how
-many requests each figure is of: ratios are of equal ones. Tokens/s count generated tokens over the whole time, prefill included. Engines that are
-compared take turns within one run, and medians are divided.
+micro-batches may be in flight (1, or all m = 2p; while there are prompts to read, the ring may have a chunk of them beside), so
+that their ratio is what overlap is worth; it is taken at micro-batches of 1 and of `micro_batch_size` sequences. Under `prompts`
+stands how many requests each figure is of: ratios are of equal ones. Tokens/s count generated tokens over the whole time, prefill
+included. Engines that are compared take turns within one run, and medians are divided.
 """
 
 import statistics

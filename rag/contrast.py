@@ -1,0 +1,182 @@
+"""Context-aware decoding (Shi et al. 2023, arXiv:2305.14739): what the evidence adds is amplified, what the model knew by heart held down.
+
+Every next token is chosen by
+
+    softmax[(1 + alpha) logits(y | evidence, question, y_<t) - alpha logits(y | question, y_<t)]      (section 2.2)
+
+so that alpha 0 is plain decoding. It is the same distribution as Hugging Face's `guidance_scale` 1 + alpha with the closed-book prompt as
+the negative one (tested). For any Hugging Face causal model, and so for every LLaMA folder; the loop is `HFGenerator`'s own, over a model
+that runs twice.
+
+Invariants: a row's result does not depend on its batch; log-probabilities are those of the contrasted distribution. Known gaps: an
+abstention is a text like any other, and is amplified or held down like one; a token costs two steps of the model.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from inspect import signature
+from typing import Any, ClassVar
+
+import torch
+
+from genir.errors import ConfigError
+from genir.protocols import Generation, SamplingParams
+from genir.records import Document
+from rag.generators.hf import HFGenerator
+from rag.markers import take_markers
+from rag.prompt import PromptTemplate, is_unknown
+from rag.reading import GeneratorReader, Reading
+
+ALPHA = 0.5
+
+
+def contrast(with_evidence: torch.Tensor, without: torch.Tensor, alpha: float) -> torch.Tensor:
+    """Logits of shape (..., V), like both arguments: (1 + alpha) with - alpha without."""
+    return (1 + alpha) * with_evidence - alpha * without
+
+
+@dataclass(frozen=True)
+class ContrastiveDecoder:
+    """Decodes pairs of prompts over the model of a `HFGenerator`."""
+
+    source: HFGenerator
+    alpha: float = ALPHA
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.alpha) and self.alpha >= 0):
+            raise ConfigError(f"alpha {self.alpha}: expected a finite number, 0 (plain decoding) or more")
+
+    def generate(self, prompts: Sequence[str], closed: Sequence[str], params: SamplingParams) -> list[Generation]:
+        """One generation a pair of prompts, with evidence and without, in order; errors are those of `HFGenerator.generate`.
+
+        Raises ConfigError where one prompt with evidence has two without.
+        """
+        tokenizer, model = self.source.load()
+        pairs: dict[tuple[int, ...], list[int]] = {}
+        for one, other in zip(prompts, closed, strict=True):
+            without = tokenizer(other)["input_ids"]
+            if pairs.setdefault(tuple(tokenizer(one)["input_ids"]), without) != without:
+                raise ConfigError(f"prompt {one[:40]!r}: has two different prompts without evidence; expected one")
+        twice = HFGenerator.of(_Twice(model, self.alpha, pairs), tokenizer, self.source.name, self.source.batch_size)
+        return twice.generate(prompts, params)
+
+
+@dataclass(frozen=True)
+class ContrastiveReader:
+    """A reader that decodes by contrast; prompts and settings are those of its `reader`, which must have a Hugging Face model.
+
+    Closed-book it decodes plainly: there is nothing to contrast.
+    """
+
+    reader: GeneratorReader
+    alpha: float = ALPHA
+    sequences: ClassVar[int] = 2  # that the model runs for a question
+
+    @property
+    def name(self) -> str:
+        """The generator's name."""
+        return self.reader.name
+
+    @property
+    def template(self) -> PromptTemplate:
+        """The reader's."""
+        return self.reader.template
+
+    @property
+    def generator(self) -> HFGenerator:
+        """The reader's. Raises ConfigError for one of another kind."""
+        generator = self.reader.generator
+        if not isinstance(generator, HFGenerator):
+            raise ConfigError(f"generator {self.name!r}: context-aware decoding needs a Hugging Face causal model (hf)")
+        return generator
+
+    def count_tokens(self, text: str) -> int:
+        """The generator's."""
+        return self.generator.count_tokens(text)
+
+    def context_length(self) -> int | None:
+        """The generator's."""
+        return self.generator.context_length()
+
+    def read(self, questions: Sequence[str], passages: Sequence[Sequence[Document]]) -> list[Reading]:
+        """One reading a question."""
+        decoder = ContrastiveDecoder(self.generator, self.alpha)
+        rows = [row for row, found in enumerate(passages) if found]
+        closed = [row for row, found in enumerate(passages) if not found]
+        plain = self.reader.read([questions[row] for row in closed], [()] * len(closed)) if closed else []
+        readings = dict(zip(closed, plain, strict=True))
+        grounded = [self.reader.prompt(questions[row], passages[row]) for row in rows]
+        bare = [self.reader.prompt(questions[row], ()).text for row in rows]
+        done = decoder.generate([one.text for one in grounded], bare, self.reader.params) if rows else []
+        for row, prompt, generation in zip(rows, grounded, done, strict=True):
+            readings[row] = self._reading(prompt.passages, generation)
+        return [readings[row] for row in range(len(questions))]
+
+    def _reading(self, shown: int, generation: Generation) -> Reading:
+        text, logprobs = generation.text.strip(), generation.logprobs
+        sure = sum(logprobs) / len(logprobs) if logprobs else 0.0
+        certain = math.exp(sure) if logprobs else 0.0
+        if is_unknown(take_markers(text)[0], self.template) or sure < self.reader.min_logprob:
+            return Reading(self.template.unknown, True, sure, shown=shown, probability=certain)
+        return Reading(text, confidence=sure, shown=shown, probability=certain)
+
+
+@dataclass
+class _Caches:
+    """Keys and values of both runs, and the mask (B, T) of the one without evidence."""
+
+    told: Any
+    known: Any
+    mask: torch.Tensor
+
+
+@dataclass
+class _Output:
+    """What `HFGenerator` reads of a model's output. Shape: logits (B, 1, V)."""
+
+    logits: torch.Tensor
+    past_key_values: _Caches
+
+
+class _Twice:
+    """A model that runs twice a step and gives the contrasted logits; it knows the prompts without evidence by those with."""
+
+    def __init__(self, model: Any, alpha: float, pairs: Mapping[tuple[int, ...], list[int]]) -> None:
+        self.model, self.alpha, self.pairs = model, alpha, pairs
+        self.config, self.generation_config, self.device = model.config, model.generation_config, model.device
+        self.takes_positions = "position_ids" in signature(model.forward).parameters
+
+    def eval(self) -> "_Twice":
+        self.model.eval()
+        return self
+
+    def __call__(self, **inputs: Any) -> _Output:
+        return self.forward(**inputs)
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, past_key_values: _Caches | None, use_cache: bool
+    ) -> _Output:
+        """Shapes: input_ids (B, S), the mask (B, T) with everything before; the first call brings the whole prompts."""
+        if past_key_values is None:
+            known_ids, known_mask = self._without(input_ids, attention_mask)
+        else:
+            known_ids = input_ids
+            known_mask = torch.cat([past_key_values.mask, torch.ones_like(input_ids)], dim=1)
+        told = self._run(input_ids, attention_mask, past_key_values and past_key_values.told, use_cache)
+        known = self._run(known_ids, known_mask, past_key_values and past_key_values.known, use_cache)
+        mixed = contrast(told.logits[:, -1:].float(), known.logits[:, -1:].float(), self.alpha)
+        return _Output(mixed, _Caches(told.past_key_values, known.past_key_values, known_mask))
+
+    def _run(self, ids: torch.Tensor, mask: torch.Tensor, cache: Any, use_cache: bool) -> Any:
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+        extra = {"position_ids": positions} if self.takes_positions else {}
+        return self.model(input_ids=ids, attention_mask=mask, past_key_values=cache, use_cache=use_cache, **extra)
+
+    def _without(self, ids: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The prompts without evidence of a batch, padded on the left, and their mask."""
+        bare = [self.pairs[tuple(row[kept.bool()].tolist())] for row, kept in zip(ids, mask, strict=True)]
+        longest = max(map(len, bare))
+        padded = [[0] * (longest - len(one)) + one for one in bare]
+        masks = [[0] * (longest - len(one)) + [1] * len(one) for one in bare]
+        return torch.tensor(padded, device=ids.device), torch.tensor(masks, device=ids.device)

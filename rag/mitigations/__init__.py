@@ -1,0 +1,1 @@
+"""Steps that make answers safer, one behind another; see `rag.mitigations.step`."""

@@ -1,0 +1,188 @@
+"""What answering costs: model calls, searches, checks, tokens and seconds, counted by wrappers that change nothing else.
+
+One `Meter` counts for everything that was wrapped by it. Wrappers must not be nested in each other, or seconds would count twice; a
+`GeneratorReader` is therefore counted at its generator, where the prompts are.
+
+Units: a call is one prompt of a generator, or one question of a reader that has no generator to count (two where it says, by `sequences`,
+that it runs its model twice); a search is one query; a check is
+one statement. Tokens are those of prompts and replies where the model counts them (`genir.protocols.TokenCounter`), else words of them
+(of a reader: of question, passages and reply), and the two are kept apart. Seconds are wall-clock time inside the wrapped calls.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+
+from genir.protocols import Generation, Generator, IdentifierWriter, Retriever, SamplingParams, TokenCounter
+from genir.records import DocIDTokens, Document, Query, Run
+from rag.packing import count_words
+from rag.reading import GeneratorReader, Reader, Reading
+from rag.verification import Statement, Support, SupportChecker
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Totals; `+` and `-` add them up and take them apart."""
+
+    calls: int = 0
+    searches: int = 0
+    checks: int = 0
+    tokens: int = 0
+    words: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: "Cost") -> "Cost":
+        mine, theirs = asdict(self), asdict(other)
+        return Cost(**{key: mine[key] + theirs[key] for key in mine})
+
+    def __sub__(self, other: "Cost") -> "Cost":
+        mine, theirs = asdict(self), asdict(other)
+        return Cost(**{key: mine[key] - theirs[key] for key in mine})
+
+    def each(self, questions: int) -> dict[str, float]:
+        """The cost a question; zeros where there was none."""
+        return {key: value / questions if questions else 0.0 for key, value in asdict(self).items()}
+
+
+class Meter:
+    """Counts what is done through its wrappers; `spent` says how much, so far."""
+
+    def __init__(self) -> None:
+        self.spent = Cost()
+
+    def add(self, cost: Cost) -> None:
+        """Count something."""
+        self.spent += cost
+
+    @contextmanager
+    def clock(self) -> Iterator[None]:
+        """Count the seconds inside; those of a failure, too."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(Cost(seconds=time.perf_counter() - begun))
+
+    def reader(self, reader: Reader) -> Reader:
+        """The reader, counted."""
+        if isinstance(reader, GeneratorReader):
+            return replace(reader, generator=self.generator(reader.generator))
+        return _Reader(reader, self)
+
+    def generator(self, generator: Generator) -> Generator:
+        """The generator, counted; it counts tokens where the original does."""
+        return (_CountingGenerator if isinstance(generator, TokenCounter) else _Generator)(generator, self)
+
+    def retriever(self, retriever: Retriever) -> Retriever:
+        """The retriever, counted; it writes identifiers where the original does."""
+        return _Retriever(retriever, self)
+
+    def checker(self, checker: SupportChecker) -> SupportChecker:
+        """The checker, counted."""
+        return _Checker(checker, self)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    inner: Reader
+    meter: Meter
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def read(self, questions: Sequence[str], passages: Sequence[Sequence[Document]]) -> list[Reading]:
+        with self.meter.clock():
+            readings = self.inner.read(questions, passages)
+        for question, found, reading in zip(questions, passages, readings, strict=True):
+            twice = [question, reading.text] * getattr(self.inner, "sequences", 1)
+            told = [passage.title_and_text for passage in found]
+            self.meter.add(_length(self.inner, [*twice, *told]) + Cost(calls=len(twice) // 2))
+        return readings
+
+
+@dataclass(frozen=True)
+class _Generator:
+    inner: Generator
+    meter: Meter
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def generate(self, prompts: Sequence[str], params: SamplingParams) -> list[Generation]:
+        with self.meter.clock():
+            done = self.inner.generate(prompts, params)
+        for prompt, generation in zip(prompts, done, strict=True):
+            written = Cost(tokens=len(generation.tokens)) if generation.tokens else None
+            self.meter.add(
+                _length(self.inner, [prompt]) + (written or _length(self.inner, [generation.text])) + Cost(calls=1)
+            )
+        return done
+
+    def stream(self, prompt: str, params: SamplingParams) -> Iterator[str]:
+        """The seconds are those that the generator takes, not those of who looks on."""
+        pieces: list[str] = []
+        stream = self.inner.stream(prompt, params)
+        while True:
+            with self.meter.clock():
+                piece = next(stream, None)
+            if piece is None:
+                break
+            pieces.append(piece)
+            yield piece
+        self.meter.add(_length(self.inner, [prompt, "".join(pieces)]) + Cost(calls=1))
+
+
+@dataclass(frozen=True)
+class _CountingGenerator(_Generator):
+    def count_tokens(self, text: str) -> int:
+        assert isinstance(self.inner, TokenCounter)
+        return self.inner.count_tokens(text)
+
+    def context_length(self) -> int | None:
+        assert isinstance(self.inner, TokenCounter)
+        return self.inner.context_length()
+
+
+@dataclass(frozen=True)
+class _Retriever:
+    inner: Retriever
+    meter: Meter
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def search(self, queries: Sequence[Query], k: int) -> Run:
+        with self.meter.clock():
+            run = self.inner.search(queries, k)
+        self.meter.add(Cost(searches=len(queries)))
+        return run
+
+    def written(self, doc_ids: Sequence[str]) -> Mapping[str, tuple[DocIDTokens, str]]:
+        return self.inner.written(doc_ids) if isinstance(self.inner, IdentifierWriter) else {}
+
+
+@dataclass(frozen=True)
+class _Checker:
+    inner: SupportChecker
+    meter: Meter
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def check(self, statements: Sequence[Statement]) -> list[Support]:
+        with self.meter.clock():
+            found = self.inner.check(statements)
+        self.meter.add(Cost(checks=len(statements)))
+        return found
+
+
+def _length(model: object, texts: Sequence[str]) -> Cost:
+    """The length of texts, in the unit that a model counts in."""
+    if isinstance(model, TokenCounter):
+        return Cost(tokens=sum(map(model.count_tokens, texts)))
+    return Cost(words=sum(map(count_words, texts)))

@@ -1,0 +1,186 @@
+"""Mitigations by name, one behind another, and the table of what they change: by hand, then end to end on a tiny library."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from experiments.mitigation_steps import MITIGATIONS, Kit, make_signal, make_steps, parse_mitigations
+from experiments.mitigation_table import OF_ANSWERED, answer_measured, mitigation_table, rows_of
+from genir.errors import ConfigError, DataError
+from genir.protocols import SamplingParams
+from genir.records import Answer, Dataset, Document, Query, ScoredDoc
+from rag.abstention import Threshold
+from rag.generators.extractive import ExtractiveGenerator
+from rag.generators.hf import HFGenerator
+from rag.mitigations.abstaining import Abstention
+from rag.mitigations.cost import Cost
+from rag.mitigations.step import Mitigation, apply
+from rag.mitigations.tools import Tools
+from rag.mitigations.verify_and_edit import VerifyAndEdit
+from rag.reading import GeneratorReader
+from tests.contracts.test_generators import tiny_llama, tiny_tokenizer
+from tests.scripted_generator import ScriptedGenerator
+from tests.scripted_reader import ScriptedReader, ScriptedRetriever
+
+
+def test_names_are_parsed_in_order() -> None:
+    assert parse_mitigations("abstain, verify,edit") == ("abstain", "verify", "edit")
+    assert parse_mitigations("none") == parse_mitigations("") == ()
+    with pytest.raises(ConfigError, match="unknown mitigation 'verfy': did you mean 'verify'"):
+        parse_mitigations("abstain,verfy")
+    with pytest.raises(ConfigError, match="'copy' is given more than once"):
+        parse_mitigations("copy,copy")
+    assert rows_of(()) == {"none": ()}
+    assert rows_of(("copy",)) == {"none": (), "copy": ("copy",)}
+    assert list(rows_of(("copy", "abstain"))) == ["none", "copy", "abstain", "copy+abstain"]
+
+
+QUERIES = tuple(Query(str(i), f"Question {i}?", ("right",)) for i in range(4))
+DOCUMENTS = {"d": Document("d", "This is right.")}
+TEXTS = ("right", "right", "wrong", "wrong")
+ANSWERS = [
+    Answer(query.query_id, query.text, text, confidence=0.9 - 0.2 * i)
+    for i, (query, text) in enumerate(zip(QUERIES, TEXTS, strict=True))
+]
+DEV = tuple(Query(f"d{i}", "?", ("right",)) for i in range(2))
+DEV_ANSWERS = (Answer("d0", "?", "right", confidence=0.8), Answer("d1", "?", "wrong", confidence=0.45))
+KIT = Kit(Tools(ScriptedReader({})), DOCUMENTS, DEV, DEV_ANSWERS, wanted=0.5)
+
+
+def test_the_table_by_hand() -> None:
+    rows = mitigation_table(rows_of(("abstain",)), ANSWERS, QUERIES, KIT, Cost(calls=4, words=40))
+    none, abstain = rows
+    # The dev answers say: from .8 on. One of four is left, a right one.
+    assert [answer.abstained for answer in abstain.answers] == [False, True, True, True]
+    assert {m: c.value.mean for m, c in none.figures.items()} == {
+        "EM": 0.5, "F1": 0.5, "hallucination": 0.5, "coverage": 1.0, "over-refusal": 0.0, OF_ANSWERED: 0.5,
+    }  # fmt: skip
+    assert {m: c.value.mean for m, c in abstain.figures.items()} == {
+        "EM": 0.25, "F1": 0.25, "hallucination": 0.0, "coverage": 0.25, "over-refusal": 0.75, OF_ANSWERED: 0.0,
+    }  # fmt: skip
+    change = abstain.figures["hallucination"]
+    assert change.delta is not None
+    assert (change.delta.mean, change.delta.low, change.delta.high) == (-0.5, -1.0, 0.0)
+    assert change.p == 0.5  # two questions differ: of four sign patterns two are as extreme
+    assert change.p_corrected == 1.0
+    assert none.figures["hallucination"].delta is None
+    of_answered = abstain.figures[OF_ANSWERED]
+    assert of_answered.delta is not None
+    assert (of_answered.delta.mean, of_answered.p) == (-0.5, None)
+    assert none.cost == abstain.cost == Cost(calls=4, words=40)
+    summary = abstain.summary()
+    assert (summary["steps"], summary["cost"]["calls"], summary["EM"]["delta"]["mean"]) == (["abstain"], 1.0, -0.25)
+    assert none.cells()["EM"] == "0.500"
+    assert abstain.cells()["hallucination"] == "0.000 (-0.500 [-1.000, +0.000])"
+
+
+def test_steps_are_tuned_on_what_the_steps_before_left() -> None:
+    documents = {"d": Document("d", "It is right.")}
+    dev = tuple(replace(answer, passages=(ScoredDoc("d", 1.0),)) for answer in DEV_ANSWERS)
+    swapped = (replace(dev[0], confidence=0.3), dev[1])  # the wrong one, which copying withdraws, is the surer
+    kit = replace(KIT, documents=documents, dev_answers=swapped)
+    [alone] = make_steps(["abstain"], kit)
+    _, behind = make_steps(["copy", "abstain"], kit)
+    assert isinstance(alone, Abstention)
+    assert isinstance(behind, Abstention)
+    assert (alone.threshold.value, behind.threshold.value) == (0.3, 0.3)
+    assert (alone.threshold.coverage, behind.threshold.coverage) == (1.0, 0.5)
+    assert (alone.threshold.risk, behind.threshold.risk) == (0.5, 0.0)
+
+
+def test_faults_say_what_to_do() -> None:
+    with pytest.raises(DataError, match="abstain: no dev answers to choose the threshold on"):
+        make_steps(["abstain"], replace(KIT, dev=(), dev_answers=()))
+    with pytest.raises(ConfigError, match="unknown mitigation 'pray'"):
+        make_steps(["pray"], KIT)
+    with pytest.raises(
+        ConfigError, match="mitigation contrast: changes how a language model writes, and 'scripted' is"
+    ):
+        make_steps(["contrast"], KIT)
+    with pytest.raises(ConfigError, match="verify-and-edit: needs a retriever"):
+        make_steps(["verify-and-edit"], KIT)
+    with pytest.raises(ConfigError, match="signal consistency: reader 'scripted' cannot be sampled"):
+        make_signal("consistency", KIT)
+    with pytest.raises(ConfigError, match="unknown signal 'mood'"):
+        make_signal("mood", KIT)
+    with pytest.raises(ConfigError, match="at least one row and one question, got 1 and 0"):
+        mitigation_table({"none": ()}, [], [], KIT)
+
+
+def test_verify_and_edit_learns_on_dev_whom_to_doubt() -> None:
+    reader = ScriptedReader({"d": "right"})
+    retriever = ScriptedRetriever({"?": ["d"]})
+    kit = replace(KIT, tools=Tools(reader, retriever))
+    [step] = make_steps(["verify-and-edit"], kit)
+    assert [answer.text for answer in step.revise(DEV_ANSWERS, DOCUMENTS)] == ["right", "right"]
+    assert isinstance(step, VerifyAndEdit)
+    assert step.threshold == 0.45
+    [untuned] = make_steps(["verify-and-edit"], replace(kit, dev_answers=()))
+    assert isinstance(untuned, VerifyAndEdit)
+    assert untuned.threshold == 0.5
+
+
+def test_a_saved_threshold_makes_the_same_step(tmp_path: Path) -> None:
+    [step] = make_steps(["abstain"], KIT)
+    assert isinstance(step, Abstention)
+    step.threshold.save(tmp_path / "threshold.json")
+    assert Abstention(Threshold.load(tmp_path / "threshold.json")) == step
+
+
+def test_end_to_end_on_a_tiny_library(tiny_dataset: Dataset) -> None:
+    from retrievers.bm25 import BM25Retriever
+
+    documents, queries = tiny_dataset.documents(), tuple(tiny_dataset.queries.values())
+    retriever = BM25Retriever().build(tiny_dataset.corpus)
+    reader = ExtractiveGenerator()
+    dev = queries[:2]
+    answers, cost = answer_measured(queries, retriever, reader, documents, k=2)
+    dev_answers, _ = answer_measured(dev, retriever, reader, documents, k=2)
+    assert (cost.calls, cost.searches) == (sum(bool(one.passages) for one in answers), len(queries))
+    kit = Kit(Tools(reader, retriever, k=2), documents, dev, tuple(dev_answers))
+    names = ("verify", "edit", "copy", "verify-and-edit", "abstain")
+    rows = mitigation_table(rows_of(names), answers, queries, kit, cost)
+    assert [row.name for row in rows] == ["none", *names, "+".join(names)]
+    for row in rows:
+        assert [one.query_id for one in row.answers] == [query.query_id for query in queries]
+        for one in row.answers:
+            assert one.abstained or one.claims
+            assert all(one.text[claim.start : claim.end] == claim.text for claim in one.claims)
+            for citation in one.citations:
+                assert documents[citation.doc_id].text[citation.start : citation.end] == citation.text
+                assert one.passages[citation.passage].doc_id == citation.doc_id
+    assert rows[3].answers == rows[0].answers  # a reader that quotes has copied already
+    assert rows[1].cost.calls > rows[0].cost.calls
+    assert rows[3].cost.calls == rows[0].cost.calls
+
+
+def test_every_step_on_a_language_model() -> None:
+    generator = HFGenerator.of(tiny_llama(), tiny_tokenizer(), label="tiny")
+    reader = GeneratorReader(generator, params=SamplingParams(max_new_tokens=8))
+    retriever = ScriptedRetriever({query.text: ["d"] for query in QUERIES})
+    answers, cost = answer_measured(QUERIES, retriever, reader, DOCUMENTS, k=1)
+    assert cost.tokens > 0
+    assert cost.words == 0
+    kit = Kit(Tools(reader, retriever, k=1), DOCUMENTS, QUERIES, tuple(answers))
+    steps = {name: make_steps([name], kit)[0] for name in MITIGATIONS}
+    assert all(isinstance(step, Mitigation) and step.name == name for name, step in steps.items())
+    rows = mitigation_table({"none": (), "contrast": ("contrast",)}, answers, QUERIES, kit, cost)
+    assert rows[1].cost.calls == 2 * len(QUERIES)  # two sequences a question, and the plain reading not counted
+    assert rows[1].cost.searches == 0
+    [copied, *_] = apply([steps["copy-decode"]], answers, DOCUMENTS)
+    assert copied.abstained or copied.text in DOCUMENTS["d"].text
+
+
+def test_a_generator_that_stops_at_once_goes_through_every_step() -> None:
+    reader = GeneratorReader(ScriptedGenerator([""]))
+    retriever = ScriptedRetriever({query.text: ["d"] for query in QUERIES})
+    answers, cost = answer_measured(QUERIES, retriever, reader, DOCUMENTS, k=1)
+    assert all(answer.abstained for answer in answers)
+    kit = Kit(Tools(reader, retriever, k=1), DOCUMENTS, QUERIES, tuple(answers))
+    rows = mitigation_table(
+        rows_of(("verify", "edit", "verify-and-edit", "copy", "abstain")), answers, QUERIES, kit, cost
+    )
+    assert all(answer.abstained for row in rows for answer in row.answers)
+    assert all(row.figures[OF_ANSWERED].value.mean is None for row in rows)
+    assert rows[-1].cells()[OF_ANSWERED] == "–"
