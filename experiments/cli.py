@@ -1,13 +1,18 @@
 """The command `genir`: one thin command a stage. Data goes to stdout, progress to stderr.
 
 A fault that the user can mend is one line on stderr and exit code 1; wrong usage exits with 2; anything else keeps its traceback,
-because it is ours. Ctrl-C ends a command with 1, too. Heavy imports stay inside the commands, so that `genir --help` answers at once.
+because it is ours. Ctrl-C and SIGTERM end a command with 1, too. Heavy imports stay inside the commands, so that `genir --help` answers
+at once.
 """
 
 import errno
 import os
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 # Read by OpenMP, when torch is first imported: spinning threads cost 10 to 30 times where another process shares the cores.
@@ -18,7 +23,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import typer
 
-from experiments import cli_answer, cli_bench, cli_data, cli_dense, cli_journey, cli_llm, cli_model, cli_serve
+from experiments import cli_answer, cli_bench, cli_data, cli_dense, cli_journey, cli_llm, cli_model, cli_reader, cli_serve
 from genir import __version__
 from genir.errors import GenirError
 
@@ -46,6 +51,7 @@ app.command("train")(cli_model.train)
 app.command("train-terms")(cli_model.train_terms)
 app.command("train-rerank")(cli_model.train_rerank)
 app.command("train-dense")(cli_dense.train_dense)
+app.add_typer(cli_reader.reader_app, name="train-reader")
 app.add_typer(cli_dense.tune_app, name="tune")
 app.command("search")(cli_model.search)
 app.command("evaluate")(cli_model.evaluate)
@@ -84,7 +90,8 @@ def _one_line(message: Warning | str, *_: object) -> str:
 def main() -> None:
     """Entry point: run the app, turn users' faults into one line and exit code 1."""
     try:
-        app(prog_name="genir")
+        with _ended_in_order():
+            app(prog_name="genir")
     except GenirError as error:
         sys.exit(_fail(str(error)))
     except SystemExit as stop:
@@ -102,6 +109,19 @@ def main() -> None:
         if "No space left on device" in str(error):
             sys.exit(_fail("the disk is full (while writing weights); nothing half-written was kept"))
         raise
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does, so that whoever has started processes or written half a file can tidy up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python allows no handlers here
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(_INTERRUPTED))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _fail(message: str) -> int:

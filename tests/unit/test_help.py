@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from experiments.cli import app
 
 WIDTH = 100
-GROUPS = {("data",), ("docids",), ("experiment",), ("bench",), ("tune",)}
+GROUPS = {("data",), ("docids",), ("experiment",), ("bench",), ("tune",), ("train-reader",)}
 COMMANDS = {
     ("data", "import"),
     ("data", "inspect"),
@@ -22,6 +22,8 @@ COMMANDS = {
     ("train-terms",),
     ("train-rerank",),
     ("train-dense",),
+    ("train-reader", "span"),
+    ("train-reader", "pack"),
     ("tune", "bm25"),
     ("tune", "hybrid"),
     ("search",),
@@ -41,6 +43,7 @@ COMMANDS = {
 }
 # Commands that print a table, a ranking or an answer: a program can read every one of them.
 TRAIN = {("train",), ("train-terms",), ("train-rerank",), ("train-dense",)}
+TRAIN |= {("train-reader", "span"), ("train-reader", "pack")}
 PRINT_FIGURES = COMMANDS - TRAIN - {("data", "import"), ("docids", "build"), ("serve",), ("serve-llm",)}
 
 Path = tuple[str, ...]
