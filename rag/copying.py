@@ -32,7 +32,7 @@ class CopyConstraint:
             if whole and start != begun and text[bare : bare + 1].isalnum():
                 starts.append((index, _WORD.match(text, bare)))
             begun = start
-        nexts = [start for start, _ in places[1:]] + [len(text)]
+        nexts = [*(start for start, _ in places[1:]), len(text)][: len(places)]  # none in a text without tokens
         self.closes = [after >= end and not _inside(text, end) for (_, end), after in zip(places, nexts, strict=True)]
         idle = asked | ENGLISH_STOPWORDS
         fresh = [index for index, word in starts if word and word[0].lower() not in idle]

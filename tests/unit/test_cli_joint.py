@@ -1,0 +1,189 @@
+"""`genir train-joint`, `answer-joint` and `measure-joint` on six towns: the folder, resumption, reuse, faults."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner, Result
+
+from experiments import cli_joint
+from experiments.joint_evaluation import read_ids
+from experiments.joint_learning import load_joint, train_joint
+from experiments.joint_settings import JointConfig
+from genir.errors import ArtefactError, ConfigError, DataError
+from genir.formats import load_dataset, write_dataset
+from genir.manifest import read_manifest
+from genir.records import Dataset, Document
+from tests.tiny_joint import save_tokenizer, towns
+from tests.tiny_journey import genir
+
+CONFIG = """
+dev_queries = 4
+[causal]
+tokenizer = "{tokenizer}"
+max_text_tokens = 12
+[causal.llama]
+hidden_size = 32
+intermediate_size = 64
+num_hidden_layers = 2
+num_attention_heads = 2
+num_key_value_heads = 2
+max_position_embeddings = 96
+[sequence]
+max_passage_tokens = 24
+max_new_tokens = 6
+num_beams = 4
+[examples]
+passage_weight = 0.0
+[examples.pseudo_queries]
+per_document = 1
+[training]
+epochs = 1
+batch_size = 16
+evaluate_every = 2
+checkpoint_every = 1
+precision = "float32"
+"""
+
+app = typer.Typer()
+for command in (cli_joint.train_joint, cli_joint.answer_joint, cli_joint.measure_joint):
+    app.command(command.__name__.replace("_", "-"))(command)
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder, title and random identifiers, a configuration, and a trained model of titles."""
+    folder = tmp_path_factory.mktemp("joint")
+    tokenizer = save_tokenizer(folder / "tokenizer")
+    write_dataset(towns(6), folder / "data")
+    (folder / "config.toml").write_text(CONFIG.format(tokenizer=tokenizer))
+    (folder / "ids.txt").write_text("l0\nl1\nnone\n")
+    for scheme, setting in (("title", f"tokenizer={tokenizer}"), ("random", "levels=2")):
+        where = ("--data", folder / "data", "--out", folder / scheme, "--scheme", scheme)
+        assert genir("docids", "build", *where, "--set", setting).code == 0
+    done = train(folder, "title", "model", "--answers-of", folder / "ids.txt")
+    assert done.exit_code == 0, done.output
+    return folder
+
+
+def train(root: Path, scheme: str, out: str, *options: object) -> Result:
+    where = ("--data", root / "data", "--docids", root / scheme, "--out", root / out)
+    return run("train-joint", *where, "--config", root / "config.toml", *options)
+
+
+def test_the_folder_says_what_was_learnt(root: Path) -> None:
+    manifest = read_manifest(root / "model", "joint model", "")
+    facts = manifest["facts"]
+    assert facts["measure"] == "mean of RR@10 and F1 on 4 dev queries"
+    assert facts["material"]["query"] == 12
+    assert facts["material"]["invented"] == 2  # of the two questions whose answers were to be learnt
+    assert facts["material"]["pseudo"] > 0
+    assert set(manifest["inputs"]) == {"corpus", "queries", "qrels/train", "qrels/dev", "answers_of", "docids", "start"}
+    names = {path.name for path in (root / "model").iterdir()}
+    assert names == {"config.json", "docids", "joint.json", "manifest.json", "network", "training.json"}
+
+
+def test_a_finished_folder_is_reused(root: Path) -> None:
+    before = (root / "model" / "manifest.json").read_bytes()
+    assert train(root, "title", "model", "--answers-of", root / "ids.txt").exit_code == 0
+    assert (root / "model" / "manifest.json").read_bytes() == before
+
+
+def test_an_answer_shows_its_identifiers(root: Path) -> None:
+    where = ("who rules town3 ?", "--data", root / "data", "--model", root / "model", "-k", 2)
+    told = run("answer-joint", *where)
+    assert told.exit_code == 0, told.output
+    assert "  1. town" in told.output
+    assert "  2. town" in told.output
+    found = json.loads(run("answer-joint", *where, "--json").output)
+    assert found["retriever"] == found["generator"] == "joint"
+    assert len(found["passages"]) == 2
+    for citation in found["citations"]:
+        assert citation["identifier"].startswith("town")
+
+
+def test_measures(root: Path) -> None:
+    out = root / "measures"
+    (root / "only.txt").write_text("l0\nr1\nnone\n")
+    where = ("--data", root / "data", "--model", root / "model", "--out", out, "--only", root / "only.txt")
+    shown = run("measure-joint", *where)
+    assert shown.exit_code == 0, shown.output
+    assert "own, free" in shown.output
+    figures = json.loads((out / "summary.json").read_text())
+    assert figures["questions"] == 2
+    assert figures["refusal"]["questions"] == 1
+    assert set(figures["answers"]) == {"own", "own, free", "oracle", "random"}
+    for arm in figures["answers"].values():
+        assert 0 <= arm["EM"]["low"] <= arm["EM"]["mean"] <= arm["EM"]["high"] <= 1
+    assert len((out / "answers.jsonl").read_text().splitlines()) == 2
+
+
+def test_codes_have_a_vocabulary_of_their_own_and_a_cut_run_goes_on(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in its second step and resumed, training ends with the weights of a run that was not."""
+    config = JointConfig.read(root / "config.toml")
+    stage = (root / "data", root / "random", config)
+    train_joint(*stage, root / "whole")
+    steps = 0
+    step = torch.optim.AdamW.step
+
+    def killed(*arguments: object, **options: object) -> object:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            raise KeyboardInterrupt
+        return step(*arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train_joint(*stage, root / "cut")
+    monkeypatch.undo()
+    with pytest.raises(ArtefactError, match="holds an unfinished training; go on with --resume"):
+        train_joint(*stage, root / "cut")
+    train_joint(*stage, root / "cut", resume=True)
+    for name in ("network/model.safetensors", "own_embedding.safetensors"):
+        assert (root / "cut" / name).read_bytes() == (root / "whole" / name).read_bytes()
+    assert not list((root / "cut").glob("*checkpoint*"))
+
+
+def test_faults_say_what_to_do(root: Path, tmp_path: Path) -> None:
+    data = root / "data"
+    config = JointConfig.read(root / "config.toml")
+    other = tmp_path / "other"
+    write_dataset(Dataset("other", (Document("x", "y"),), {}, {}), other)
+    with pytest.raises(ArtefactError, match="made for another corpus"):
+        train_joint(other, root / "title", config, tmp_path / "out")
+    with pytest.raises(ArtefactError, match="made for another corpus"):
+        load_joint(root / "model", load_dataset(other), other)
+    with pytest.raises(ConfigError, match=r"written in tokens of .* but the model reads and writes those of 'all-Mini"):
+        train_joint(data, root / "title", JointConfig(), tmp_path / "out")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    with pytest.raises(ArtefactError, match=r"already holds other things \(notes.txt\)"):
+        train_joint(data, root / "title", config, tmp_path / "mine")
+    with pytest.raises(ArtefactError, match="no such folder; make one with `genir train-joint`"):
+        load_joint(tmp_path / "none", load_dataset(data), data)
+    (tmp_path / "empty.txt").write_text("\n")
+    with pytest.raises(DataError, match=r"empty.txt: holds no query id; expected one a line"):
+        read_ids(tmp_path / "empty.txt")
+    with pytest.raises(DataError, match=r"none.txt: cannot be read: .*; expected a file of query ids"):
+        read_ids(tmp_path / "none.txt")
+    bad = tmp_path / "bad.toml"
+    bad.write_text("[loss]\nanswers = 1\n")
+    with pytest.raises(ConfigError, match="unknown key 'answers': did you mean 'answer'"):
+        JointConfig.read(bad)
+    bad.write_text('[examples.generator]\nsource = "trained"\n')
+    with pytest.raises(ConfigError, match="learns no queries that another model wrote"):
+        JointConfig.read(bad)
+
+
+def test_the_limit_of_time_comes_from_the_command_line(root: Path) -> None:
+    assert JointConfig.read(root / "config.toml", 2.5).training.max_minutes == 2.5
+    assert JointConfig.read(None, None) == JointConfig()
