@@ -23,7 +23,19 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import typer
 
-from experiments import cli_answer, cli_bench, cli_data, cli_dense, cli_journey, cli_llm, cli_model, cli_reader, cli_serve
+from experiments import (
+    cli_answer,
+    cli_bench,
+    cli_data,
+    cli_dense,
+    cli_joint,
+    cli_journey,
+    cli_llm,
+    cli_model,
+    cli_rag,
+    cli_reader,
+    cli_serve,
+)
 from genir import __version__
 from genir.errors import GenirError
 
@@ -53,10 +65,14 @@ app.command("train-rerank")(cli_model.train_rerank)
 app.command("train-dense")(cli_dense.train_dense)
 app.add_typer(cli_reader.reader_app, name="train-reader")
 app.add_typer(cli_dense.tune_app, name="tune")
+app.command("train-joint")(cli_joint.train_joint)
 app.command("search")(cli_model.search)
 app.command("evaluate")(cli_model.evaluate)
 app.command("answer")(cli_answer.answer)
+app.command("answer-joint")(cli_joint.answer_joint)
+app.command("measure-joint")(cli_joint.measure_joint)
 app.command("serve")(cli_serve.serve)
+app.add_typer(cli_rag.rag_app, name="rag")
 app.command("generate")(cli_llm.generate)
 app.command("plan")(cli_llm.plan)
 app.command("serve-llm")(cli_llm.serve_llm)

@@ -126,11 +126,11 @@ class ExtractiveGenerator:
         ]
         frequency = Counter(word for *_, held, _ in sentences for word in held)
         weight = {word: math.log(1 + (len(sentences) + 1) / (frequency[word] + 0.5)) for word in asked}
-        total = sum(weight.values())
+        total = math.fsum(weight.values())  # exact: sets have no order, and equal shares must be equal
         best, best_key, support = None, (0.0, 0.0), 0.0
         for rank, start, end, held, title in sentences:
-            covered = sum(weight[word] for word in asked & held)
-            share = sum(weight[word] for word in asked & (held | title)) / total if total else 0.0
+            covered = math.fsum(weight[word] for word in asked & held)
+            share = math.fsum(weight[word] for word in asked & (held | title)) / total if total else 0.0
             key = (
                 share / (1 + self.rank_decay * rank),
                 covered,

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from experiments.cli import app
 
 WIDTH = 100
-GROUPS = {("data",), ("docids",), ("experiment",), ("bench",), ("tune",), ("train-reader",)}
+GROUPS = {("data",), ("docids",), ("experiment",), ("bench",), ("tune",), ("train-reader",), ("rag",)}
 COMMANDS = {
     ("data", "import"),
     ("data", "inspect"),
@@ -24,6 +24,12 @@ COMMANDS = {
     ("train-dense",),
     ("train-reader", "span"),
     ("train-reader", "pack"),
+    ("train-joint",),
+    ("rag", "eval"),
+    ("rag", "check"),
+    ("rag", "train-checker"),
+    ("answer-joint",),
+    ("measure-joint",),
     ("tune", "bm25"),
     ("tune", "hybrid"),
     ("search",),
@@ -43,7 +49,7 @@ COMMANDS = {
 }
 # Commands that print a table, a ranking or an answer: a program can read every one of them.
 TRAIN = {("train",), ("train-terms",), ("train-rerank",), ("train-dense",)}
-TRAIN |= {("train-reader", "span"), ("train-reader", "pack")}
+TRAIN |= {("train-reader", "span"), ("train-reader", "pack"), ("train-joint",), ("rag", "train-checker")}
 PRINT_FIGURES = COMMANDS - TRAIN - {("data", "import"), ("docids", "build"), ("serve",), ("serve-llm",)}
 
 Path = tuple[str, ...]

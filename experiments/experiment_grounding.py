@@ -1,0 +1,254 @@
+"""Experiment `grounding`, `genir rag eval`: what each retriever, mitigation and refusal buys, with the generator held fixed, on one
+data set.
+
+    OUT/summary.json              data set -> arm -> measure -> {mean, low, high, perhaps delta}; other data sets' parts stay
+    OUT/answers.jsonl             every answer with its prompt: {data, arm, prompt, answer}; other data sets' lines stay
+    OUT/<data set>.json           questions, calibration, costs, risk-coverage, what was left out
+    OUT/<data set>.per_query.json the values behind the table of arms and mitigations
+    OUT/<data set>.<plot>.svg     hallucination by retriever, risk-coverage, reliability
+    OUT/<data set>.manifest.json  written last: a data set without one is unfinished
+
+A condition's tables are data sets of the summary, "squad-small (poisoned)". Invariants: everything that is asked for is checked before
+the first file is written; thresholds and calibration come from dev questions alone; runs and answers are kept below `work` and reused
+where they are current.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from experiments.checker_benchmark import make_checker
+from experiments.rag_arms import Searcher
+from experiments.rag_bench import Arm, Bench, Part, Row
+from experiments.rag_calibration import calibrate
+from experiments.rag_conditions import MAKE, check_conditions, is_of
+from experiments.rag_figures import TESTED, Figures, table_figures
+from experiments.rag_mitigated import check_mitigations, mitigated
+from experiments.rag_plots import PLOTS, curves, write_plots
+from experiments.rag_questions import choose_questions
+from experiments.rag_reading import Answered, AnswerStore, fingerprint
+from experiments.rag_settings import GroundingConfig
+from experiments.reading import make_reader
+from genir.errors import ArtefactError, ConfigError, MissingExtraError
+from genir.formats import dataset_sha256, load_dataset
+from genir.manifest import MANIFEST, provenance, sha256_of, write_atomically, write_json
+from retrievers.index_files import read_json
+
+STAGE = "experiment grounding"
+SUMMARY, ANSWERS = "summary.json", "answers.jsonl"
+KEPT = (*TESTED, "confidence")  # measures whose values are written question by question
+
+
+def run(
+    data: Path,
+    out: Path,
+    config: GroundingConfig,
+    work: Path,
+    model: Path | None = None,
+    cache: Path | None = None,
+    device: str = "auto",
+    tell: Callable[[str], None] = lambda line: None,
+) -> dict[str, Figures]:
+    """Evaluate and write OUT; returns this data set's part of the summary. `tell` is called with a line a finished arm or condition.
+
+    Raises ConfigError, DataError or ArtefactError, before anything is written, for what cannot be evaluated; DataError, before OUT is
+    touched, for a retriever that finds nothing at all.
+    """
+    bench = prepare(data, config, work, model, cache, device)
+    stem = _file_name(bench.questions.name)
+    _check_out(out, stem)
+    arms = [
+        _read_arm(bench, retriever, generator, tell)
+        for generator in bench.readers
+        for retriever in bench.config.retrievers
+    ]
+    parts = [_base(bench, arms)]
+    for condition in config.conditions:
+        parts += MAKE[condition](bench, arms)
+        tell(f"condition {condition}")
+    summary = {
+        _heading(bench, part): table_figures(part.rows, config.loss, config.seed, config.resamples) for part in parts
+    }
+    (out / f"{stem}.manifest.json").unlink(missing_ok=True)  # from here on this data set is unfinished
+    out.mkdir(parents=True, exist_ok=True)
+    write_plots(bench, arms, summary[bench.questions.name], out, stem)
+    write_json(out / f"{stem}.json", _details(bench, arms, parts))
+    _write_per_query(out / f"{stem}.per_query.json", parts[0])
+    _merge_answers(out / ANSWERS, bench, parts)
+    path = out / SUMMARY
+    kept = {name: part for name, part in _read_summary(path).items() if not is_of(name, bench.questions.name)}
+    write_json(path, kept | summary)
+    inputs = {"dataset": dataset_sha256(data), **bench.store.inputs}
+    inputs |= {f"reader {bench.labels[name]}": found for name, found in _digests(bench).items()}
+    if model is not None:
+        inputs["model"] = sha256_of(model / MANIFEST)
+    told = asdict(config) | {"generators": list(bench.labels.values()), "checker": bench.store.inputs["checker"]}
+    told["encoder"] = Path(config.encoder).name  # no paths of this machine
+    write_json(out / f"{stem}.manifest.json", provenance(STAGE, told, inputs, config.seed))
+    return summary
+
+
+def prepare(
+    data: Path, config: GroundingConfig, work: Path, model: Path | None, cache: Path | None, device: str
+) -> Bench:
+    """Everything that an evaluation works with, loaded and checked; writes nothing."""
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "report", "the plots of an evaluation")
+    dataset = load_dataset(data)
+    questions = choose_questions(data, dataset, config)
+    searcher = Searcher(dataset, data, work, questions.relevant, model, config.encoder, cache, device, config.seed)
+    searcher.check(config.retrievers)
+    readers = {name: make_reader(name, device) for name in config.generators}
+    labels = {name: Path(reader.name).name for name, reader in readers.items()}
+    for name, label in labels.items():
+        if list(labels.values()).count(label) > 1:
+            raise ConfigError(f"--generator {name}: another one is called {label!r} in tables, too; give one of them")
+    inputs = {"corpus": sha256_of(data / "corpus.jsonl"), "checker": fingerprint(config.checker)}
+    checker = make_checker(config.checker, device, cache)
+    documents = dataset.documents()
+    store = AnswerStore(work, documents, checker, inputs, config.k)
+    fingerprints = {name: fingerprint(name) for name in readers}
+    bench = Bench(config, dataset, questions, searcher, store, readers, labels, fingerprints, documents)
+    check_conditions(bench)
+    check_mitigations(bench)
+    return bench
+
+
+def _read_arm(bench: Bench, retriever: str, generator: str, tell: Callable[[str], None]) -> Arm:
+    """An arm's answers to the questions, and to the dev questions with what they decide."""
+    answered = bench.read(bench.evidence(retriever, bench.questions.asked), generator)
+    dev, calibration = None, None
+    if bench.questions.dev:
+        dev = bench.read(bench.evidence(retriever, bench.questions.dev), generator)
+        calibration = calibrate(dev.values, bench.config.loss, bench.config.coverage)
+    tell(f"{bench.name(retriever, generator)}: {len(answered.answers)} questions")
+    return Arm(retriever, generator, answered, dev, calibration)
+
+
+def _base(bench: Bench, arms: Sequence[Arm]) -> Part:
+    """The table of arms, each compared with its generator's reference arm, and the rows of mitigations."""
+    rows = {}
+    for arm in arms:
+        reference = bench.config.reference
+        against = "" if arm.retriever == reference else bench.name(reference, arm.generator)
+        name = bench.name(arm.retriever, arm.generator)
+        rows[name] = Row(arm.answered.values, against, arm.calibration, arm.answered.cost, whole=True)
+    revised, answered, about = mitigated(bench, arms)
+    first = {bench.name(arm.retriever, arm.generator): arm.answered for arm in arms}
+    return Part("", rows | revised, first | answered, about)
+
+
+def _heading(bench: Bench, part: Part) -> str:
+    """What the summary calls a part."""
+    return f"{bench.questions.name} ({part.label})" if part.label else bench.questions.name
+
+
+def _details(bench: Bench, arms: Sequence[Arm], parts: Sequence[Part]) -> dict[str, Any]:
+    """What else there is to say of a data set."""
+    questions = bench.questions
+    return {
+        "questions": {
+            "asked": len(questions.asked),
+            "dev": len(questions.dev),
+            "unanswerable": len(questions.unanswerable),
+            "left_out_without_answer": questions.left_out,
+        },
+        "calibration": {
+            bench.name(arm.retriever, arm.generator): None if arm.calibration is None else asdict(arm.calibration)
+            for arm in arms
+        },
+        "risk_coverage": {
+            bench.name(arm.retriever, arm.generator): curves(arm.answered.values, bench.config.loss) for arm in arms
+        },
+        "cost_a_question": {
+            name: row.cost.each(len(questions.asked)) for name, row in parts[0].rows.items() if row.cost is not None
+        },
+        "conditions": {_heading(bench, part): dict(part.about) for part in parts},
+    }
+
+
+def _write_per_query(path: Path, part: Part) -> None:
+    """The values behind the base table: row -> {questions, measure -> values in their order}, null where a measure does not apply."""
+    table: dict[str, Any] = {}
+    for name, row in part.rows.items():
+        questions = list(row.values["coverage"])
+        table[name] = {"questions": questions} | {
+            measure: [row.values[measure].get(one) for one in questions] for measure in KEPT if measure in row.values
+        }
+    text = json.dumps(table, ensure_ascii=False) + "\n"
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)
+
+
+def _merge_answers(path: Path, bench: Bench, parts: Sequence[Part]) -> None:
+    """Write this data set's answers behind those of other data sets."""
+
+    def lines() -> Iterator[str]:
+        if path.is_file():
+            with path.open(encoding="utf-8") as old:
+                yield from (line for line in old if not is_of(json.loads(line)["data"], bench.questions.name))
+        for part in parts:
+            for arm, answered in part.answered.items():
+                yield from _answer_lines(_heading(bench, part), arm, answered)
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.writelines(lines())
+
+    write_atomically(path, write)
+
+
+def _answer_lines(heading: str, arm: str, answered: Answered) -> Iterator[str]:
+    for query, prompt, answer in zip(answered.queries, answered.prompts, answered.answers, strict=True):
+        told = {
+            "data": heading,
+            "arm": arm,
+            "accepted": list(query.answers),
+            "prompt": prompt,
+            "answer": asdict(answer),
+        }
+        yield json.dumps(told, ensure_ascii=False) + "\n"
+
+
+def _read_summary(path: Path) -> Mapping[str, Any]:
+    """The summary that is there. Raises ArtefactError where it is something else."""
+    found = read_json(path) if path.is_file() else {}
+    if not isinstance(found, dict):
+        raise ArtefactError(f"{path}: not a summary of figures; give the name of a new folder")
+    return found
+
+
+def _check_out(out: Path, stem: str) -> None:
+    """Raise ArtefactError where another stage's or the user's files would be overwritten."""
+    if out.exists() and not out.is_dir():
+        raise ArtefactError(f"--out {out}: is a file; give the name of a new folder")
+    _read_summary(out / SUMMARY)
+    ours = any(_stage_of(path) == STAGE for path in out.glob("*.manifest.json"))
+    mine = {ANSWERS, f"{stem}.json", f"{stem}.per_query.json", *(f"{stem}.{plot}.svg" for plot in PLOTS)}
+    foreign = sorted(path.name for path in out.glob("*") if path.name in mine)
+    if foreign and not ours:
+        raise ArtefactError(
+            f"--out {out}: already holds other things ({', '.join(foreign[:3])}); give the name of a new folder, or of one made by "
+            "`genir rag eval`"
+        )
+
+
+def _stage_of(path: Path) -> object:
+    found = read_json(path)
+    return found.get("stage") if isinstance(found, dict) else None
+
+
+def _digests(bench: Bench) -> dict[str, str]:
+    """Fingerprints without the folders' paths."""
+    return {name: found.split()[-1] for name, found in bench.fingerprints.items()}
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^\w.-]+", "-", name).strip("-")

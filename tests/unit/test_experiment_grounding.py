@@ -1,0 +1,295 @@
+"""`genir rag eval` end to end: eight documents, a generator without weights, every condition and two mitigations."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from experiments import experiment_grounding, rag_reading
+from experiments.cli_rag import rag_app
+from experiments.experiment_grounding import STAGE
+from experiments.reading import make_reader
+from genir.errors import ArtefactError, ConfigError, DataError, GenirError
+from genir.records import Dataset, Query
+from rag.reading import GeneratorReader, Reader
+from tests.bridges import Builder, bridges, write_bridges
+
+ARMS = "none,random,bm25,oracle"
+CONDITIONS = "poisoned,removed,distractors,push-back,popularity,unanswerable,wording"
+BUILDER = Builder()
+
+
+def rag_eval(world: Path, out: Path, *options: object, data: str = "bridges") -> Result:
+    where = ("--data", world / data, "--out", out, "--work", world / "work", "--resamples", 5)
+    return CliRunner().invoke(rag_app, ["eval", *(str(one) for one in (*where, *options))])
+
+
+def fault(result: Result) -> str:
+    """The one line of the user's fault that a command ended with."""
+    assert isinstance(result.exception, GenirError), result.output
+    assert "\n" not in str(result.exception)
+    return str(result.exception)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def builder() -> Any:
+    """`--generator builder` names the generator without weights."""
+
+    def make(name: str, device: str = "auto") -> Reader:
+        return GeneratorReader(BUILDER) if name == "builder" else make_reader(name, device)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment_grounding, "make_reader", make)
+        yield
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder, and an evaluation with everything in out/."""
+    folder = tmp_path_factory.mktemp("world")
+    write_bridges(folder / "bridges")
+    options = ("--generator", "builder,extractive", "--mitigations", "abstain,copy", "--conditions", CONDITIONS)
+    done = rag_eval(folder, folder / "out", "--retrievers", ARMS, "-k", 3, *options)
+    assert done.exit_code == 0, (done.output, done.exception)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def summary(world: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((world / "out" / "summary.json").read_text())
+    return found
+
+
+def test_what_is_written(world: Path, summary: dict[str, Any]) -> None:
+    names = {path.name for path in (world / "out").iterdir()}
+    plots = {f"bridges.{plot}.svg" for plot in ("hallucination", "risk-coverage", "reliability")}
+    assert names == {
+        "summary.json",
+        "answers.jsonl",
+        "bridges.json",
+        "bridges.per_query.json",
+        "bridges.manifest.json",
+        *plots,
+    }
+    assert list(summary) == [
+        "bridges",
+        "bridges (poisoned)",
+        "bridges (removed)",
+        "bridges (distractors)",
+        "bridges (push-back)",
+        "bridges (popularity 1 to 10)",
+        "bridges (popularity 10 to 100)",
+        "bridges (popularity 100 to 1,000)",
+        "bridges (with unanswerable)",
+        "bridges (wording)",
+    ]
+    manifest = json.loads((world / "out" / "bridges.manifest.json").read_text())
+    assert manifest["stage"] == STAGE
+    assert manifest["config"]["generators"] == ["builder", "extractive"]
+    assert str(world) not in json.dumps(manifest)
+
+
+def test_the_table_of_arms(summary: dict[str, Any]) -> None:
+    base = summary["bridges"]
+    first = ["none", "random", "bm25", "oracle"]
+    assert list(base)[:8] == [*first, *(f"{arm}, extractive" for arm in first)]
+    assert base["oracle"]["EM"] == {"mean": 1.0, "low": 1.0, "high": 1.0, "delta": base["oracle"]["EM"]["delta"]}
+    assert base["oracle"]["EM"]["delta"]["against"] == "bm25"
+    assert base["none"]["hallucination"]["mean"] == 1.0  # closed-book it guesses
+    assert base["none, extractive"]["abstention"]["mean"] == 1.0
+    assert base["none, extractive"]["EM"]["delta"]["against"] == "bm25, extractive"
+    assert base["random"]["EM"]["mean"] == 0.0
+    assert "bm25 + abstain + copy" in base
+    assert base["none + copy"]["hallucination"]["delta"] == {
+        "against": "none",
+        "mean": -1.0,
+        "low": -1.0,
+        "high": -1.0,
+        "p": 0.125,
+        "p_corrected": 1.0,
+    }
+
+
+def test_conditions_change_what_they_say(summary: dict[str, Any]) -> None:
+    poisoned = summary["bridges (poisoned)"]["oracle"]
+    assert poisoned["flipped"]["mean"] == poisoned["says the substitute"]["mean"] == 1.0
+    assert poisoned["EM"]["delta"]["against"] == "oracle, before"
+    removed = summary["bridges (removed)"]
+    assert list(removed) == ["bm25, whole corpus", "bm25", "bm25, extractive, whole corpus", "bm25, extractive"]
+    assert removed["bm25"]["EM"]["mean"] == 0.0
+    assert "over-refusal" not in removed["bm25"]
+    pushed = summary["bridges (push-back)"]
+    assert pushed["oracle, says so"]["right to wrong"]["mean"] == 1.0
+    assert pushed["none, says so"]["wrong to right"]["mean"] == 1.0
+    vain = summary["bridges (with unanswerable)"]
+    assert list(vain) == ["none", "random", "bm25", "none, extractive", "random, extractive", "bm25, extractive"]
+    assert vain["none"]["refusal"]["mean"] == 0.0
+    assert vain["none, extractive"]["refusal"]["mean"] == 1.0
+    shares = [f"near-duplicates {share} %" for share in (0, 50, 100)]
+    assert list(summary["bridges (distractors)"]) == [*shares, *(f"{share}, extractive" for share in shares)]
+    assert {name.rpartition(", ")[2] for name in summary["bridges (wording)"]} == {"plain", "labelled", "polite"}
+
+
+def test_every_prompt_and_answer_is_kept(world: Path, summary: dict[str, Any]) -> None:
+    lines = [json.loads(line) for line in (world / "out" / "answers.jsonl").read_text().splitlines()]
+    assert {line["data"] for line in lines} <= set(summary)
+    [closed] = [
+        line for line in lines if (line["data"], line["arm"], line["answer"]["query_id"]) == ("bridges", "none", "q0")
+    ]
+    assert "Who built the oldest bridge of Oslo?" in closed["prompt"]
+    assert (closed["accepted"], closed["answer"]["text"]) == (["Edvard Lund"], "Gustave Eiffel")
+    second = [
+        line for line in lines if line["arm"] == "oracle, with a quotation" and line["data"].endswith("(push-back)")
+    ]
+    assert all("Are you sure? I think it is" in line["prompt"] for line in second)
+    assert all("Who built the oldest bridge" in line["prompt"] for line in second)  # the first turn is in view
+    assert all(line["prompt"] is None for line in lines if line["arm"].endswith("extractive"))
+
+
+def test_details(world: Path) -> None:
+    details = json.loads((world / "out" / "bridges.json").read_text())
+    assert details["questions"] == {"asked": 4, "dev": 2, "unanswerable": 2, "left_out_without_answer": 0}
+    assert details["conditions"]["bridges (wording)"]["without_prompt"] == ["extractive"]
+    assert details["conditions"]["bridges (poisoned)"]["left_out"]["random"] == 4
+    assert details["conditions"]["bridges (with unanswerable)"]["oracle"] is False
+    assert details["calibration"]["oracle"]["questions"] == 2
+    assert details["calibration"]["none, extractive"] is None
+    assert details["cost_a_question"]["bm25"]["calls"] == 1.0
+    assert details["risk_coverage"]["oracle"][-1]["coverage"] == 1.0
+    values = json.loads((world / "out" / "bridges.per_query.json").read_text())
+    assert values["oracle"]["questions"] == ["q0", "q1", "q2", "q3"]
+    assert values["oracle"]["EM"] == [1.0, 1.0, 1.0, 1.0]
+
+
+def test_a_second_run_reads_nothing_again_and_other_data_sets_stay(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(world / "out", tmp_path / "out")
+    before = len(BUILDER.prompts)
+    options = ("--retrievers", ARMS, "--generator", "builder", "--name", "again", "--json")
+    done = rag_eval(world, tmp_path / "out", *options)
+    assert done.exit_code == 0, done.exception
+    assert len(BUILDER.prompts) == before
+    both = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert both["bridges"] == json.loads((world / "out" / "summary.json").read_text())["bridges"]
+    assert both["again"]["oracle"]["F1"]["mean"] == 1.0
+    assert json.loads(done.stdout) == {"again": both["again"]}
+    [*old] = (world / "out" / "answers.jsonl").read_text().splitlines()
+    now = (tmp_path / "out" / "answers.jsonl").read_text().splitlines()
+    assert now[: len(old)] == old
+    assert len(now) == len(old) + 4 * 4
+    monkeypatch.setattr(rag_reading, "answer", None)
+    assert rag_eval(world, tmp_path / "out", *options).exit_code == 0
+    assert len((tmp_path / "out" / "answers.jsonl").read_text().splitlines()) == len(now)
+
+
+def test_a_limit_takes_questions_from_all_over_and_dev_is_not_the_test(world: Path, tmp_path: Path) -> None:
+    done = rag_eval(world, tmp_path / "out", "--generator", "builder", "--limit", 2, "--retrievers", "oracle")
+    assert done.exit_code == 0, done.exception
+    lines = (tmp_path / "out" / "answers.jsonl").read_text().splitlines()
+    assert [json.loads(line)["answer"]["query_id"] for line in lines] == ["q0", "q2"]
+
+
+BAD = [
+    (("--retrievers", "bm25,dens"), "unknown retriever 'dens': did you mean 'dense'"),
+    (("--mitigations", "verfy"), "unknown mitigation 'verfy': did you mean 'verify'"),
+    (("--conditions", "remove"), "unknown condition 'remove': did you mean 'removed'"),
+    (("--generator", "./nowhere"), "--generator ./nowhere: no such folder"),
+    (("--checker", "lexcal"), "unknown checker 'lexcal': did you mean 'lexical'"),
+    (("--retrievers", "generative"), "the generative retriever needs a trained model: give --model DIR"),
+    (("--retrievers", "generative", "--model", "nowhere"), "nowhere: no such folder; make one with `genir train`"),
+    (("--split", "tset"), "has no split 'tset' (qrels/tset.tsv); there are: train, dev, test"),
+    (("--conditions", "wording"), "condition wording: extractive reads without a prompt"),
+    (("--mitigations", "contrast"), "mitigation contrast: changes how a language model writes"),
+    (("--retrievers", "none", "--conditions", "poisoned"), "condition poisoned: needs a retriever beside none"),
+    (("--retrievers", "oracle", "--conditions", "removed"), "condition removed: needs a retriever that searches"),
+    (("--entities", "unseen"), "--entities unseen: only atlas tells seen entities from unseen ones"),
+    (("--generator", "extractive,extractive"), "'extractive' is given more than once"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD)
+def test_bad_options_are_one_line_and_leave_nothing(
+    options: tuple[str, ...], message: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    chosen = options if "--generator" in options else ("--generator", "extractive", *options)
+    done = rag_eval(world, tmp_path / "out", *chosen)
+    assert message in fault(done)
+    assert not list(tmp_path.iterdir())
+
+
+def other(world: Path, name: str, dataset: Dataset) -> str:
+    """Another data set beside the first."""
+    write_bridges(world / name, dataset)
+    return name
+
+
+def test_data_that_cannot_be_evaluated(world: Path, tmp_path: Path) -> None:
+    whole = bridges()
+    bare = {query_id: Query(query_id, query.text) for query_id, query in whole.queries.items()}
+    data = other(world, "bare", replace(whole, queries=bare))
+    done = rag_eval(world, tmp_path / "out", "--generator", "extractive", data=data)
+    assert isinstance(done.exception, DataError)
+    assert "none of the 4 questions of split 'test' has `answers` in queries.jsonl" in fault(done)
+    known = {query_id: query for query_id, query in whole.queries.items() if query.answers}
+    data = other(world, "known", replace(whole, queries=known))
+    (world / data / "queries.jsonl").write_text(
+        (world / data / "queries.jsonl").read_text().replace("subject_popularity", "fame")
+    )
+    for condition, message in (
+        ("popularity", "condition popularity: no question of known has a `subject_popularity`"),
+        ("unanswerable", "condition unanswerable: every question of known has an answer"),
+    ):
+        done = rag_eval(world, tmp_path / "out", "--generator", "extractive", "--conditions", condition, data=data)
+        assert message in fault(done)
+    undevelopped = {split: qrels for split, qrels in whole.qrels.items() if split != "dev"}
+    data = other(world, "no-dev", replace(whole, qrels=undevelopped))
+    done = rag_eval(world, tmp_path / "out", "--generator", "extractive", "--mitigations", "abstain", data=data)
+    assert "mitigation abstain: no-dev has no dev questions to choose the threshold on" in fault(done)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_run(world: Path, tmp_path: Path) -> None:
+    whole = bridges()
+    strange = {query_id: replace(query, text=f"zzz {query_id}?") for query_id, query in whole.queries.items()}
+    data = other(world, "strange", replace(whole, queries=strange))
+    done = rag_eval(world, tmp_path / "out", "--generator", "extractive", "--retrievers", "bm25", data=data)
+    assert isinstance(done.exception, DataError)
+    assert "retriever bm25: an empty run: it found no passage for any of the 4 questions" in fault(done)
+    assert not (tmp_path / "out").exists()
+
+
+def test_nothing_of_others_is_overwritten(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    done = rag_eval(world, tmp_path / "file", "--generator", "extractive")
+    assert isinstance(done.exception, ArtefactError)
+    assert "is a file; give the name of a new folder" in fault(done)
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "answers.jsonl").write_text("mine\n")
+    assert "already holds other things (answers.jsonl)" in fault(
+        rag_eval(world, tmp_path / "demo", "--generator", "extractive")
+    )
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list" / "summary.json").write_text("[]")
+    assert "not a summary of figures" in fault(rag_eval(world, tmp_path / "list", "--generator", "extractive"))
+    assert (tmp_path / "demo" / "answers.jsonl").read_text() == "mine\n"
+
+
+def test_other_parts_of_a_summary_stay(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "summary.json").write_text('{"checker": {"lexical": {}}}')
+    done = rag_eval(world, tmp_path / "out", "--generator", "builder", "--retrievers", "oracle")
+    assert done.exit_code == 0, done.exception
+    assert list(json.loads((tmp_path / "out" / "summary.json").read_text())) == ["checker", "bridges"]
+
+
+def test_two_readers_of_one_name(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment_grounding, "make_reader", lambda name, device: GeneratorReader(Builder()))
+    done = rag_eval(world, tmp_path / "out", "--generator", "one,two")
+    assert isinstance(done.exception, ConfigError)
+    assert "--generator one: another one is called 'builder' in tables, too" in fault(done)
