@@ -18,6 +18,7 @@ ModelFolder = Annotated[
         "--model", help="Hugging Face folder of a LLaMA model: config, shards, tokenizer.", show_default=False
     ),
 ]
+_STEP_TIMEOUT = 30.0
 Stages = Annotated[int, typer.Option("--stages", min=1, help="Pipeline stages, a process each.")]
 DType = Annotated[str, typer.Option("--dtype", help="auto (the checkpoint's), float32, bfloat16 or float16.")]
 Int8 = Annotated[bool, typer.Option("--int8", help="Hold the weights in 8 bits.")]
@@ -90,7 +91,7 @@ def generate(
     cache_memory: CacheMemory = None,
     micro_batches: MicroBatches = None,
     front: Front = "",
-    step_timeout: StepTimeout = 30.0,
+    step_timeout: StepTimeout = _STEP_TIMEOUT,
     backend: Annotated[
         str,
         typer.Option("--backend", help="llama (this engine), hf, vllm, or openai (--model is then the server's URL)."),
@@ -101,6 +102,7 @@ def generate(
     from experiments.registry import make_generator
     from genir.errors import ConfigError
     from genir.protocols import SamplingParams
+    from rag.llama.text import check_unicode
 
     params = SamplingParams(
         max_new_tokens=max_new_tokens,
@@ -112,9 +114,11 @@ def generate(
         repetition_penalty=repetition_penalty,
         num_beams=num_beams,
     )
+    check_unicode(prompt, "the prompt")
     if backend != "llama":
-        if stages > 1 or int8 or attention != "auto" or front or cache_memory or micro_batches:
-            names = "--stages, --int8, --attention, --cache-memory, --micro-batches and --front"
+        ours = stages > 1 or int8 or attention != "auto" or front or cache_memory or micro_batches
+        if ours or step_timeout != _STEP_TIMEOUT:
+            names = "--stages, --int8, --attention, --cache-memory, --micro-batches, --front and --step-timeout"
             raise ConfigError(f"--backend {backend}: leave out {names}, they are the backend llama's")
         _write(make_generator(backend, model, device, dtype), prompt, params, as_json)
         return
@@ -215,7 +219,7 @@ def serve_llm(
     attention: Attention = "auto",
     device: Device = "auto",
     front: Front = "",
-    step_timeout: StepTimeout = 30.0,
+    step_timeout: StepTimeout = _STEP_TIMEOUT,
 ) -> None:
     """Serve a LLaMA model with OpenAI's API: /v1/completions, /v1/chat/completions, /v1/models, /health. Ctrl-C ends it."""
     from experiments.llm_plan import gigabytes

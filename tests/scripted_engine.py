@@ -21,16 +21,17 @@ class ByteTokenizer:
     """One id a byte; 256 starts a text, 257 ends it. Hugging Face's own tokenizer, which it stands for, is itself."""
 
     chat_template: str | None = None
+    begin: Sequence[int] = (256,)
 
     @property
     def hugging_face(self) -> "ByteTokenizer":
         return self
 
     def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
-        return {"input_ids": [256] * add_special_tokens + list(text.encode())}
+        return {"input_ids": [*(self.begin if add_special_tokens else ()), *text.encode()]}
 
-    def encode(self, text: str) -> list[int]:
-        return self(text, add_special_tokens=True)["input_ids"]
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        return self(text, add_special_tokens=special)["input_ids"]
 
     def decode(self, tokens: Sequence[int]) -> str:
         return bytes(token for token in tokens if token < 256).decode(errors="replace")
@@ -66,6 +67,7 @@ class ScriptedEngine:
     fault_after: int = 0
     pause: float = 0.0  # seconds a step
     restart_fault: GenirError | None = None
+    stage_fault: GenirError | None = None  # what the next look at the stages finds
     running: list[ScriptedRequest] = field(default_factory=list)
     cancelled: list[ScriptedRequest] = field(default_factory=list)
     most_together: int = 0
@@ -94,6 +96,11 @@ class ScriptedEngine:
 
     def room(self, prompt_length: int) -> int:
         return min(self.context, self.cache) - prompt_length
+
+    def check_stages(self) -> None:
+        if self.stage_fault is not None:
+            fault, self.stage_fault = self.stage_fault, None
+            raise fault
 
     def submit(self, prompt: Sequence[int], params: SamplingParams, on_update: Any) -> ScriptedRequest:
         if params.top_p < 0.01:

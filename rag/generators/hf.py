@@ -4,11 +4,12 @@ The decoding loop is our own, so that every row has its own random state (a prom
 stands in), stop strings end rows one by one, and `stream` is the same loop as `generate`. Prompts are padded on the
 left, positions count from the first real token, and padding is masked: a batch gives what one prompt at a time gives
 (a test says so, against `model.generate`). Special tokens are added to prompts the way the tokenizer does it, and
-never shown in the text.
+never shown in the text; prompt and text together are what decoding all tokens at once gives, so that a space between them is kept.
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from inspect import signature
 from typing import Any
@@ -19,6 +20,7 @@ from genir.devices import pick_device
 from genir.errors import ArtefactError, ConfigError, GenirError
 from genir.protocols import Generation, SamplingParams
 from rag.generators.limits import refuse
+from rag.llama.text import Decode, border, text_behind
 
 
 def load_causal_lm(name: str) -> tuple[Any, Any]:
@@ -50,6 +52,7 @@ class _Row:
     """One prompt on its way: what it has written so far."""
 
     random: torch.Generator
+    border: list[int]  # the prompt's last tokens
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     text: str = ""
@@ -172,7 +175,8 @@ class HFGenerator:
         mask = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
         takes_positions = "position_ids" in signature(model.forward).parameters
         ends = set() if params.ignore_eos else _end_tokens(model, tokenizer)
-        rows = [_Row(torch.Generator().manual_seed(params.seed)) for _ in prompts]
+        decode = partial(tokenizer.decode, skip_special_tokens=True)
+        rows = [_Row(torch.Generator().manual_seed(params.seed), border(decode, prompt)) for prompt in prompts]
         cache = None
         for _ in range(params.max_new_tokens):
             positions = (mask.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
@@ -185,7 +189,7 @@ class HFGenerator:
             logprobs = logits.log_softmax(-1)[torch.arange(len(rows)), torch.tensor(chosen)].tolist()
             for row, token, logprob in zip(rows, chosen, logprobs, strict=True):
                 if not row.finish_reason:
-                    _append(row, token, logprob, ends, params, tokenizer)
+                    _append(row, token, logprob, ends, params, decode)
             yield rows
             if all(row.finish_reason for row in rows):
                 break
@@ -225,14 +229,14 @@ def _choose(logits: torch.Tensor, params: SamplingParams, random: torch.Generato
     return int(torch.multinomial(scaled.softmax(-1), 1, generator=random))
 
 
-def _append(row: _Row, token: int, logprob: float, ends: set[int], params: SamplingParams, tokenizer: Any) -> None:
+def _append(row: _Row, token: int, logprob: float, ends: set[int], params: SamplingParams, decode: Decode) -> None:
     """Add a token to a row; sets its finish reason at an end token, a stop string (cut from the text) or the length limit."""
     row.tokens.append(token)
     row.logprobs.append(logprob)
     if token in ends:
         row.finish_reason = "stop"
         return
-    row.text = tokenizer.decode(row.tokens, skip_special_tokens=True)
+    row.text = text_behind(decode, row.border, row.tokens)
     cut = min((at for at in (row.text.find(stop) for stop in params.stop if stop) if at >= 0), default=-1)
     if cut >= 0:
         row.text, row.finish_reason = row.text[:cut], "stop"

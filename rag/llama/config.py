@@ -1,7 +1,8 @@
 """The shape of a LLaMA model, read from the config.json of a Hugging Face folder.
 
 Fields have Hugging Face's names. Both spellings of RoPE's settings are read: `rope_parameters` (transformers 5) and `rope_theta`
-with `rope_scaling` (before). Light: nothing but the standard library is imported.
+with `rope_scaling` (before); of both objects together `rope_scaling` alone counts, as in transformers. Light: nothing but the standard
+library is imported.
 
 Known gap: only `model_type` "llama" is read; its relatives (Mistral's sliding window, Qwen's norms) are refused, not approximated.
 """
@@ -137,21 +138,23 @@ def _check(config: LlamaConfig, folder: Path) -> None:
 
 
 def _rope_theta(raw: Mapping[str, Any]) -> float:
-    parameters = _rope_settings(raw, "rope_parameters")
-    return float(parameters.get("rope_theta") or raw.get("rope_theta") or 10000.0)
+    return float(_rope_settings(raw).get("rope_theta") or raw.get("rope_theta") or 10000.0)
 
 
-def _rope_settings(raw: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """An object of the configuration; empty where it is missing."""
-    settings = raw.get(name) or {}
-    if not isinstance(settings, dict):
-        raise ValueError(f"{name} is {settings!r}, expected an object")
-    return dict(settings)
+def _rope_settings(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """The object that counts, in either spelling; empty where there is none."""
+    for name in ("rope_scaling", "rope_parameters"):
+        settings = raw.get(name) or {}
+        if not isinstance(settings, dict):
+            raise ValueError(f"{name} is {settings!r}, expected an object")
+        if settings:
+            return dict(settings)
+    return {}
 
 
 def _rope_scaling(raw: Mapping[str, Any], folder: Path) -> RopeScaling:
     """The scaling that either spelling asks for."""
-    given = _rope_settings(raw, "rope_parameters") or _rope_settings(raw, "rope_scaling")
+    given = _rope_settings(raw)
     kind = given.pop("rope_type", None) or given.pop("type", None) or "default"
     if kind not in ROPE_TYPES:
         raise ArtefactError(f"{folder}/config.json: {unknown_name('rope_type', str(kind), ROPE_TYPES)}")

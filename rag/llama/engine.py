@@ -19,13 +19,14 @@ from genir.errors import ConfigError, GenirError
 from genir.protocols import Generation, SamplingParams
 from rag.llama.block_pool import BlockPool
 from rag.llama.config import LlamaConfig, read_config
+from rag.llama.local_pipeline import LocalPipeline, Pipeline
 from rag.llama.options import EngineOptions, blocks_of, limits_of, plan_of, setups_of
-from rag.llama.pipeline import LocalPipeline, Pipeline, ProcessPipeline
+from rag.llama.pipeline import ProcessPipeline
 from rag.llama.request import Request, check_params
 from rag.llama.scheduler import Scheduler, SchedulerCounts
 from rag.llama.stages import StagePlan, kv_bytes_per_token
 from rag.llama.statistics import CacheStatistics, EngineStatistics
-from rag.llama.text import FolderTokenizer, TextStream, Tokenizer
+from rag.llama.text import FolderTokenizer, TextStream, Tokenizer, check_unicode, encode_prompt
 from rag.llama.weights import pick_dtype
 
 __all__ = ["EngineOptions", "LlamaEngine", "Request"]
@@ -83,11 +84,16 @@ class LlamaEngine:
         pipeline: Pipeline = (
             LocalPipeline(setups[0]) if local else ProcessPipeline(setups, options.front, options.heartbeat)
         )
-        pipeline.start()
-        pool = BlockPool(setups[0].blocks, options.block_size)
-        self._scheduler = Scheduler(pool, limits_of(options), self.config.eos_token_ids)
-        self._pipeline = pipeline
-        self.reset_statistics()
+        try:
+            pipeline.start()
+            pool = BlockPool(setups[0].blocks, options.block_size)
+            self._scheduler = Scheduler(pool, limits_of(options), self.config.eos_token_ids)
+            self._pipeline = pipeline
+            self.reset_statistics()
+        except BaseException:
+            pipeline.close()
+            self._pipeline = self._scheduler = None
+            raise
 
     def close(self) -> None:
         """End the stages; requests that have not finished are cancelled. The next request starts them again."""
@@ -138,7 +144,8 @@ class LlamaEngine:
                 self.cancel(request)
 
     def count_tokens(self, text: str) -> int:
-        """Tokens of a prompt, special ones included."""
+        """Tokens of a prompt, special ones included. Raises GenirError for a text that is not Unicode."""
+        check_unicode(text, "prompt")
         return len(self.tokenizer.encode(text))
 
     def context_length(self) -> int:
@@ -158,9 +165,12 @@ class LlamaEngine:
         Raises GenirError, in one line, for a prompt that is empty, longer than the context, or could never fit the cache.
         """
         check_params(params)
+        for stop in params.stop:
+            check_unicode(stop, "stop string")
         if params.num_beams > 1 and not self.options.use_cache:
             raise ConfigError("num_beams above 1 needs the KV cache; leave use_cache on")
-        tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        context = self.config.max_position_embeddings
+        tokens = encode_prompt(self.tokenizer, prompt, context) if isinstance(prompt, str) else list(prompt)
         self._check(tokens, params)
         request = Request(next(self._numbers), tuple(tokens), params, on_update, watched=on_update is not None)
         self._inbox.append(request)
@@ -183,27 +193,46 @@ class LlamaEngine:
     def step(self) -> list[Request]:
         """Let micro-batches in, wait for one to come out; returns the requests that wrote a token or ended. One thread only.
 
-        Raises StageError, having ended every request with it, where a stage died, hangs or met NaN.
+        Raises StageError where a stage died, hangs or met NaN. Whatever is raised, Ctrl-C too, has ended every request and the stages: a
+        step cannot be taken up in its middle. The next request starts them again.
         """
         try:
-            changed = self._receive_requests()
-            scheduler, pipeline = self._running()
-            while (batch := scheduler.schedule()) is not None:
-                pipeline.send(batch)
-            if scheduler.is_stuck:
-                free, blocks = scheduler.pool.free, scheduler.pool.blocks
-                raise GenirError(
-                    f"none of {len(scheduler.unfinished())} requests can go on, {free} of {blocks} cache blocks are free: "
-                    "give a larger cache, and report this, because requests that cannot fit are to be refused"
-                )
-            if scheduler.flights:
-                changed += scheduler.complete(pipeline.receive())
-        except GenirError as error:
-            self._end_all("error", error)
+            changed = self._advance()
+            for request in changed:
+                self._write(request)
+        except BaseException as error:
+            told = error if isinstance(error, GenirError) else GenirError(f"the engine was interrupted: {error!r}")
+            self._end_all("error", told)
             self._stop_stages()
             raise
-        for request in changed:
-            self._write(request)
+        return changed
+
+    def check_stages(self) -> None:
+        """Ask the stages for a sign of life while nothing runs; stepping thread only.
+
+        Raises StageError where one died or was stopped; what waits stays queued, and the next step, or `start`, starts the stages again.
+        """
+        if self._pipeline is None:
+            return
+        try:
+            self._pipeline.counters()
+        except BaseException:
+            self._stop_stages()
+            raise
+
+    def _advance(self) -> list[Request]:
+        changed = self._receive_requests()
+        scheduler, pipeline = self._running()
+        while (batch := scheduler.schedule()) is not None:
+            pipeline.send(batch)
+        if scheduler.is_stuck:
+            free, blocks = scheduler.pool.free, scheduler.pool.blocks
+            raise GenirError(
+                f"none of {len(scheduler.unfinished())} requests can go on, {free} of {blocks} cache blocks are free: "
+                "give a larger cache, and report this, because requests that cannot fit are to be refused"
+            )
+        if scheduler.flights:
+            changed += scheduler.complete(pipeline.receive())
         return changed
 
     def _running(self) -> tuple[Scheduler, Pipeline]:
@@ -228,7 +257,9 @@ class LlamaEngine:
     def _write(self, request: Request) -> None:
         """Tokens to text; ends the request at a stop string. Text that nobody watches is decoded once, at the end."""
         assert self._scheduler is not None
-        text = self._texts.setdefault(request.id, TextStream(self.tokenizer, request.params.stop))
+        text = self._texts.get(request.id)
+        if text is None:
+            text = self._texts[request.id] = TextStream(self.tokenizer, request.params.stop, request.prompt_tokens)
         if request.watched or request.params.stop or request.done:
             text.feed(request.tokens[text.fed :])
             request.text = text.certain
@@ -270,8 +301,9 @@ class LlamaEngine:
     @property
     def _fitting(self) -> Scheduler:
         """The running scheduler, or one like it, to ask whether a request can fit."""
-        if self._scheduler is not None:
-            return self._scheduler
+        running = self._scheduler  # which the stepping thread may take away
+        if running is not None:
+            return running
         pool = BlockPool(blocks_of(self.config, self.options, self.plan), self.options.block_size)
         return Scheduler(pool, limits_of(self.options), ())
 

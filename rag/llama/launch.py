@@ -59,16 +59,18 @@ class Launched:
     def end(self, patience: float) -> None:
         """Wait `patience` seconds for the processes to end, then kill them; close sockets, remove the folder."""
         deadline = monotonic() + patience
-        for process in self.processes:
-            try:
-                process.wait(timeout=max(0.0, deadline - monotonic()))
-            except subprocess.TimeoutExpired:
+        try:
+            for process in self.processes:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=max(0.0, deadline - monotonic()))
+        finally:  # whoever loses patience earlier, by Ctrl-C, leaves nothing behind
+            for process in self.processes:
                 process.kill()
-        for process in self.processes:
-            process.wait()
-        for connection in self.connections:
-            connection.close()
-        self.met()
+            for process in self.processes:
+                process.wait()
+            for connection in self.connections:
+                connection.close()
+            self.met()
 
     def met(self) -> None:
         """All stages know each other: the folder where they met is not needed any more."""
@@ -87,7 +89,11 @@ def launch(setups: Sequence[StageSetup]) -> Launched:
                 command = [sys.executable, "-m", "rag.llama.pipeline", "--socket", str(theirs.fileno())]
                 environment = _environment(setup, len(setups))
                 process = subprocess.Popen(
-                    command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL
+                    command,
+                    env=environment,
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    process_group=0,  # the terminal's Ctrl-C is for the front, which decides what it means
                 )
             started.processes.append(process)
             started.connections.append(Connection(ours.detach()))

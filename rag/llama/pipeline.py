@@ -6,7 +6,8 @@ posts the receive for the next micro-batch before it computes the present one, a
 drains; sends and receives between two stages keep one order, and a front that never waits to send cannot deadlock with them.
 
 Faults: an ended socket is a dead stage; a stage that does not answer a ping is stopped or gone; one that computes for too long hangs.
-The front names it and ends the others. A stage whose front is gone ends itself.
+The front names it and ends the others. A stage whose front is gone ends itself. Both hold from the moment that a stage has begun to
+load; before that it has `start_timeout` to start Python.
 
 Known gap: with nccl a stage needs a GPU of its own.
 """
@@ -17,13 +18,13 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from queue import SimpleQueue
 from time import monotonic, perf_counter
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -35,61 +36,8 @@ from rag.llama.runner import StageCounters, StageError, StageRunner, StageSetup
 from rag.llama.weights import pick_dtype
 
 _BLAME = 1.0  # s to find out who died first, when several stages report at once
+_LOADING = 4  # heartbeats that a stage may be silent while it loads: libraries that start keep Python's lock
 _NEIGHBOUR = "neighbour"  # how a stage reports that the one beside it is gone
-
-
-class Pipeline(Protocol):
-    """What the engine drives: micro-batches in, results out, in the same order."""
-
-    def start(self) -> None:
-        """Load the stages."""
-        ...
-
-    def send(self, batch: MicroBatch) -> None:
-        """Let a micro-batch in."""
-        ...
-
-    def receive(self) -> StepResult:
-        """The oldest result that has not been taken. Raises StageError, naming the stage, where none can come."""
-        ...
-
-    def counters(self) -> list[StageCounters]:
-        """Per stage, since the start."""
-        ...
-
-    def close(self) -> None:
-        """End the stages; nothing of them is left."""
-        ...
-
-
-class LocalPipeline:
-    """One stage in this very process: no process group, no socket."""
-
-    def __init__(self, setup: StageSetup) -> None:
-        self.runner = StageRunner(setup)
-        self._results: deque[StepResult] = deque()
-
-    def start(self) -> None:
-        """Load the stage."""
-        self.runner.load()
-
-    def send(self, batch: MicroBatch) -> None:
-        """Run a micro-batch."""
-        made = self.runner.run(batch)
-        assert isinstance(made, StepResult)
-        self._results.append(made)
-
-    def receive(self) -> StepResult:
-        """Its result."""
-        return self._results.popleft()
-
-    def counters(self) -> list[StageCounters]:
-        """Of the one stage."""
-        return [self.runner.counters]
-
-    def close(self) -> None:
-        """Let weights and cache go."""
-        self.runner = StageRunner(self.runner.setup)
 
 
 class ProcessPipeline:
@@ -113,16 +61,14 @@ class ProcessPipeline:
         if self._launched is not None:
             return
         started = listen(self.front, len(self.setups), self.start_timeout) if self.front else launch(self.setups)
-        self._launched = started
-        rendezvous = started.rendezvous
-        for number, setup in enumerate(self.setups):
-            self._tell(number, {"setup": setup.to_json() | {"rendezvous": rendezvous}})
-        deadline = monotonic() + self.start_timeout
-        while len(self._ready) < len(self.setups):
-            self._listen(self.heartbeat)
-            if monotonic() > deadline:
-                slow = min(set(range(len(self.setups))) - self._ready)
-                raise self._fail(StageError(f"{self.setups[slow]} did not load within {self.start_timeout:.0f} s"))
+        self._launched, self._ready, self._answered = started, set(), [0.0] * len(self.setups)
+        try:
+            for number, setup in enumerate(self.setups):
+                self._tell(number, {"setup": setup.to_json() | {"rendezvous": started.rendezvous}})
+            self._await_loading()
+        except BaseException:  # Ctrl-C, too: nobody else knows of these processes
+            self._end(patience=0.0)
+            raise
         started.met()
 
     def send(self, batch: MicroBatch) -> None:
@@ -139,11 +85,11 @@ class ProcessPipeline:
                 continue
             now = monotonic()
             if asked == begin or now - asked > self.heartbeat / 2:
-                self._ask()
+                self._ask(range(len(self.setups)))
                 asked = now
             silent = [n for n, answered in enumerate(self._answered) if now - max(answered, begin) > self.heartbeat]
             if silent:
-                raise self._silent(silent[0])
+                raise self._silent(silent[0], self.heartbeat)
             if now - begin > self.setups[0].step_timeout:
                 longest = max(range(len(self.setups)), key=lambda n: self._computing[n])
                 who, seconds = self.setups[longest], self._computing[longest]
@@ -159,11 +105,11 @@ class ProcessPipeline:
         """Per stage, asked for now."""
         begin = monotonic()
         self._answered = [0.0] * len(self.setups)
-        self._ask()
+        self._ask(range(len(self.setups)))
         while min(self._answered) < begin:
             self._listen(self.heartbeat)
-            if monotonic() - begin > self.heartbeat:
-                raise self._find_fault(min(range(len(self.setups)), key=lambda n: self._answered[n]))
+            if monotonic() - begin > self.heartbeat and min(self._answered) < begin:
+                raise self._silent(self._answered.index(min(self._answered)), self.heartbeat)
         return list(self._counters)
 
     def close(self) -> None:
@@ -175,14 +121,31 @@ class ProcessPipeline:
                 connection.send_bytes(json.dumps({"close": True}).encode())
             except OSError:
                 continue  # it has ended already
-        self._launched.end(patience=3.0)
-        self._launched = None
+        self._end(patience=3.0)
 
     @property
     def _connections(self) -> list[Connection]:
         if self._launched is None:
             raise StageError("the pipeline is closed")
         return self._launched.connections
+
+    def _await_loading(self) -> None:
+        """Until all stages have loaded. One that has spoken once answers pings; before, it is only given `start_timeout`."""
+        stages, patience = range(len(self.setups)), _LOADING * self.heartbeat
+        asked, awake = monotonic(), list[int]()  # when pings were sent, and to whom
+        deadline = asked + self.start_timeout
+        while len(self._ready) < len(stages):
+            self._listen(self.heartbeat / 4)
+            now = monotonic()
+            if now > deadline:
+                slow = min(set(stages) - self._ready)
+                raise self._fail(StageError(f"{self.setups[slow]} did not load within {self.start_timeout:.0f} s"))
+            if now - asked > patience:
+                silent = [number for number in awake if self._answered[number] < asked]
+                if silent:
+                    raise self._silent(silent[0], patience)
+                asked, awake = now, [number for number in stages if self._answered[number]]
+                self._ask(awake)
 
     def _tell(self, number: int, message: object) -> None:
         self._send(number, json.dumps(message).encode())
@@ -197,17 +160,17 @@ class ProcessPipeline:
         try:
             connections[number].send_bytes(message)
         except BlockingIOError:
-            raise self._silent(number) from None
+            raise self._silent(number, self.heartbeat) from None
         except OSError:
             raise self._find_fault(number) from None
 
-    def _ask(self) -> None:
-        for number in range(len(self.setups)):
+    def _ask(self, stages: Iterable[int]) -> None:
+        for number in stages:
             self._tell(number, {"ping": True})
 
-    def _silent(self, number: int) -> errors.GenirError:
-        seconds = f"{self.heartbeat:.0f} s: it was stopped, or its machine is gone"
-        return self._fail(StageError(f"{self.setups[number]} has not answered for {seconds}"))
+    def _silent(self, number: int, seconds: float) -> errors.GenirError:
+        why = f"has not answered for {seconds:.0f} s: it was stopped, or its machine is gone"
+        return self._fail(StageError(f"{self.setups[number]} {why}"))
 
     def _listen(self, timeout: float) -> bool:
         """Take in what stages say, for at most `timeout` seconds; whether there was anything."""
@@ -226,11 +189,12 @@ class ProcessPipeline:
             self._results.append(StepResult.from_json(message["result"]))
         elif "error" in message:
             raise self._find_fault(number, message)
+        elif "ready" in message:
+            self._ready.add(number)
         else:
             self._counters[number] = StageCounters(**message["counters"])
             self._computing[number] = message["computing"]
             self._answered[number] = monotonic()
-            self._ready.add(number)
 
     def _find_fault(self, number: int, report: dict[str, Any] | None = None) -> errors.GenirError:
         """The error to raise, with everything ended: what a stage says of itself, then who died, then who lost a neighbour."""
@@ -259,10 +223,14 @@ class ProcessPipeline:
 
     def _fail(self, error: errors.GenirError) -> errors.GenirError:
         """End every process, without patience."""
-        if self._launched is not None:
-            self._launched.end(patience=0.0)
-            self._launched = None
+        self._end(patience=0.0)
         return error
+
+    def _end(self, patience: float) -> None:
+        """End what was launched, and forget it."""
+        if self._launched is not None:
+            self._launched.end(patience)
+            self._launched = None
 
 
 class StageProcess:
@@ -287,10 +255,11 @@ class StageProcess:
         self._runner = StageRunner(self._setup)
         code = 1
         try:
+            threading.Thread(target=self._hear, daemon=True).start()  # first: while it loads, too, its front may go
+            self._report()
             self._join()
             self._runner.load()
-            threading.Thread(target=self._hear, daemon=True).start()
-            self._report()
+            self._say({"ready": True})
             self._work()
             code = 0
         except errors.GenirError as error:

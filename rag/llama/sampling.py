@@ -70,19 +70,16 @@ def _best(scores: torch.Tensor) -> tuple[list[int], bool]:
 
 def _draw(scores: torch.Tensor, choice: Choice) -> int:
     """A token from scores (V,) by inverting the distribution function at `choice.uniform`, most probable token first."""
-    scaled = (scores - scores.max()) / max(
-        choice.temperature, _COLDEST
-    )  # the best one is 0: no temperature is so low that it overflows
+    # The best score is 0, so that no temperature is so low that it overflows.
+    scaled = (scores - scores.max()) / max(choice.temperature, _COLDEST)
     if 0 < choice.top_k < len(scaled):
         scaled, index = scaled.topk(choice.top_k)
     else:
         scaled, index = scaled.sort(descending=True, stable=True)
     total = scaled.softmax(-1).cumsum(-1, dtype=torch.float64)
     if choice.top_p < 1:
-        kept = (
-            int(torch.searchsorted(total, choice.top_p)) + 1
-        )  # a token stays while those before it hold less than top_p
-        total = total[:kept]
+        # A token stays while those before it hold less than top_p.
+        total = total[: int(torch.searchsorted(total, choice.top_p)) + 1]
     place = int(torch.searchsorted(total, choice.uniform * float(total[-1]), right=True))
     return int(index[min(place, len(total) - 1)])
 

@@ -12,14 +12,15 @@ never fit is refused at once. A recomputed request writes the same text: its ran
 Invariants: a request is in exactly one of waiting, prompts, ready, under way, finished; blocks held by nobody are free.
 """
 
-from collections import Counter, deque
-from collections.abc import Collection, Iterable
+from collections import deque
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from genir.errors import GenirError
 from rag.llama.batch import MicroBatch, StepResult
 from rag.llama.beams import BeamSearch
-from rag.llama.block_pool import BlockPool, chain_keys
+from rag.llama.block_manager import BlockManager
+from rag.llama.block_pool import BlockPool
 from rag.llama.request import Request, Sequence
 
 
@@ -55,11 +56,9 @@ class SchedulerCounts:
 
 @dataclass(slots=True)
 class _Flight:
-    """A micro-batch under way: its sequences in the order of its rows, and whether a token was wanted of each; what it is."""
+    """A micro-batch under way. `rows`: request, sequence, its new tokens, and whether a token is wanted behind them."""
 
-    rows: list[tuple[Request, Sequence, int, bool]] = field(
-        default_factory=list
-    )  # (request, sequence, new tokens, wanted)
+    rows: list[tuple[Request, Sequence, int, bool]] = field(default_factory=list)
     decode: bool = False
 
 
@@ -68,6 +67,7 @@ class Scheduler:
 
     def __init__(self, pool: BlockPool, limits: Limits, ends: Collection[int]) -> None:
         self.pool, self.limits, self.ends = pool, limits, frozenset(ends)
+        self._blocks = BlockManager(pool, limits.prefix_sharing and limits.use_cache)
         self.counts = SchedulerCounts()
         self.flights: dict[int, _Flight] = {}
         self._waiting: deque[Request] = deque()
@@ -92,9 +92,8 @@ class Scheduler:
         return [*self._running.values(), *self._waiting]
 
     def check(self, prompt_length: int, max_new_tokens: int, width: int) -> None:
-        """Raise GenirError for a request that could not run even if it were alone: beams share the full blocks of the prompt."""
-        shared = prompt_length // self.pool.block_size
-        needed = shared + width * (self.pool.needed(prompt_length + max_new_tokens) - shared)
+        """Raise GenirError for a request that could not run even if it were alone."""
+        needed = self._blocks.needed_alone(prompt_length, max_new_tokens, width)
         if needed > self.pool.blocks:
             raise GenirError(
                 f"prompt of {prompt_length} tokens + max_new_tokens {max_new_tokens} needs {needed} cache blocks, the memory "
@@ -166,7 +165,7 @@ class Scheduler:
             if request in queue:
                 queue.remove(request)
         self._running.pop(request.id, None)
-        self._release(request.sequences)
+        self._blocks.release(request.sequences)
 
     # -- making micro-batches ---------------------------------------------------------------------------------------------------
 
@@ -175,17 +174,13 @@ class Scheduler:
         while self._waiting:
             request = self._waiting[0]
             running = self._running_sequences()
-            promised = sum(self._missing(other) for other in self._prompts)
+            promised = sum(self._blocks.missing(other) for other in self._prompts)
             if running and running + request.width > self.limits.max_running:
                 break
-            if self._running and self._missing(request) + promised > self.pool.free:
+            if self._running and self._blocks.missing(request) + promised > self.pool.free:
                 break
             self._running[request.id] = self._waiting.popleft()
             self._queue(request)
-
-    def _missing(self, request: Request) -> int:
-        """Blocks that its prompts still need, what may be shared not counted."""
-        return sum(self.pool.needed(len(s.tokens) + 1) - len(s.blocks) for s in request.sequences)
 
     def _queue(self, request: Request) -> None:
         """Put a running request where its next micro-batch will look for it."""
@@ -207,7 +202,7 @@ class Scheduler:
             for sequence in request.sequences:
                 if sequence is not lead and lead.pending > 1:
                     break  # what the other beams will share is not computed yet
-                self._share(request, sequence)
+                self.counts.shared_tokens += self._blocks.begin(request, sequence)
                 count = min(sequence.pending - left_out, budget)
                 if count <= 0:
                     continue
@@ -261,50 +256,12 @@ class Scheduler:
             share = max(share, min(limits.full_rows, -(-running // (limits.fewest or limits.micro_batches))))
         return min(share, limits.micro_batch_size or share)
 
-    def _share(self, request: Request, sequence: Sequence) -> None:
-        """Let a sequence that holds nothing yet begin with full blocks that others filled; its last token is always computed.
-
-        A beam that is computed again begins with those of the beam that it has most in common with, whatever the limits say: `check`
-        counts on it that no two beams hold copies of the prompt. Only then it looks for others' blocks.
-        """
-        if sequence.blocks:
-            return
-        size, closest, most = self.pool.block_size, sequence, 0
-        for other in request.sequences:
-            usable = min(_common(sequence.tokens, other.tokens), other.computed) // size
-            if usable > most:
-                closest, most = other, usable
-        found, keys = closest.blocks[:most], closest.keys[:most]
-        if self.limits.prefix_sharing and self.limits.use_cache:
-            keys = chain_keys(sequence.tokens, size)[: (len(sequence.tokens) - 1) // size]
-            found = found + self.pool.find(keys)[most:]
-            keys = keys[: len(found)]
-        sequence.blocks = [self.pool.share(block) for block in found]
-        sequence.keys = keys
-        sequence.computed = len(found) * size
-        self.counts.shared_tokens += sequence.computed
-
     def _make_room(self, request: Request, sequences: list[Sequence], count: int, batch: MicroBatch) -> bool:
-        """Blocks of their own for the next `count` tokens of each; others are preempted where there are too few. False: not now."""
-        pool = self.pool
-        writers = Counter(
-            sequence.blocks[first]
-            for sequence in sequences
-            if (first := sequence.computed // pool.block_size) < len(sequence.blocks)
-        )
-        # Of writers that nobody else shares a block with, the last one keeps it.
-        copies = sum(n - (pool.holders(block) == n) for block, n in writers.items())
-        missing = [pool.needed(sequence.computed + count) - len(sequence.blocks) for sequence in sequences]
-        while pool.free < sum(missing) + copies:
+        """Blocks for the next `count` tokens of each; others are preempted where there are too few. False: not now."""
+        while not self._blocks.fits(sequences, count):
             if not self._preempt_youngest(request):
                 return False
-        for sequence, more in zip(sequences, missing, strict=True):
-            first = sequence.computed // pool.block_size
-            if first < len(sequence.blocks) and pool.holders(sequence.blocks[first]) > 1:
-                old, sequence.blocks[first] = sequence.blocks[first], pool.take()
-                batch.copies.append((old, sequence.blocks[first]))
-                pool.release([old])
-            sequence.blocks += [pool.take() for _ in range(more)]
+        batch.copies += self._blocks.extend(sequences, count)
         return True
 
     def _preempt_youngest(self, keeper: Request) -> bool:
@@ -315,7 +272,7 @@ class Scheduler:
             for queue in (self._prompts, self._ready):
                 if request in queue:
                     queue.remove(request)
-            self._release(request.sequences)
+            self._blocks.release(request.sequences)
             del self._running[request.id]
             self._waiting.appendleft(request)
             request.preempted += 1
@@ -331,15 +288,7 @@ class Scheduler:
         batch.add(tokens, start, list(sequence.blocks), request.choice() if wanted else None)
         flight.rows.append((request, sequence, count, wanted))
         request.flying = True
-        if self.limits.prefix_sharing and self.limits.use_cache:
-            full = (start + count) // self.pool.block_size
-            if full > len(sequence.keys):
-                known = len(sequence.keys)
-                sequence.keys = chain_keys(
-                    sequence.tokens[: full * self.pool.block_size], self.pool.block_size, sequence.keys
-                )
-                for block, key in zip(sequence.blocks[known:full], sequence.keys[known:], strict=True):
-                    self.pool.register(block, key)
+        self._blocks.fill(sequence, start + count)
 
     def _launch(self, batch: MicroBatch, flight: _Flight) -> MicroBatch | None:
         if not flight.rows:
@@ -374,35 +323,12 @@ class Scheduler:
             self.finish(request, "stop" if ended else "length")
             return
         old = request.sequences
-        request.sequences = [
-            Sequence(
-                [*old[parent].tokens, token],
-                old[parent].computed,
-                [self.pool.share(block) for block in old[parent].blocks],
-                list(old[parent].keys),
-            )
-            for parent, token in going
-        ]
-        self._release(old)
-
-    def _release(self, sequences: Iterable[Sequence]) -> None:
-        for sequence in sequences:
-            self.pool.release(sequence.blocks)
-            sequence.blocks, sequence.keys, sequence.computed = [], [], 0
+        request.sequences = [self._blocks.fork(old[parent], token) for parent, token in going]
+        self._blocks.release(old)
 
     def _count(self, batch: MicroBatch) -> None:
         self.counts.micro_batches += 1
         if not batch.decode:
             self.counts.prefill_tokens += len(batch.tokens)
-        size, under_way = self.pool.block_size, {id(s): n for f in self.flights.values() for _, s, n, _ in f.rows}
-        unused = sum(
-            len(sequence.blocks) * size - sequence.computed - under_way.get(id(sequence), 0)
-            for request in self._running.values()
-            for sequence in request.sequences
-        )
-        self.counts.waste += unused / (self.pool.held * size)
-
-
-def _common(one: list[int], other: list[int]) -> int:
-    """Length of the common beginning of two sequences of the same length."""
-    return next((place for place, (a, b) in enumerate(zip(one, other, strict=True)) if a != b), len(one))
+        under_way = {id(sequence): n for flight in self.flights.values() for _, sequence, n, _ in flight.rows}
+        self.counts.waste += self._blocks.waste(self._running.values(), under_way)

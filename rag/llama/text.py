@@ -1,25 +1,33 @@
-"""Tokens to text as they come, and stop strings.
+"""Text to tokens, tokens to text as they come, and stop strings.
 
-A token alone is not text: SentencePiece drops a first space, and a character may be spread over several tokens. So a few tokens before
-the new ones are decoded again with them, and only the difference counts; half a character is held back. The pieces together are
-what decoding all tokens at once gives (where a tokenizer's text of a beginning is a beginning of its text).
+A token alone is not text: SentencePiece drops the first space of what it decodes, and a character may be spread over several tokens. So
+a few tokens before the new ones, at first the prompt's last, are decoded again with them, and only the difference counts; half a
+character is held back. The prompt's text and the pieces together are what decoding all tokens at once gives (where a tokenizer's text
+of a beginning is a beginning of its text).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from genir.errors import ArtefactError
+from genir.errors import ArtefactError, GenirError
 from rag.llama.config import LlamaConfig
 
 _HALF = "\ufffd"  # what a tokenizer writes for bytes that are no character yet
+_BORDER = 8  # tokens of the prompt that its continuation is decoded with
+_CHARACTERS = 16  # of a text that is longer than so many for each token of the context, a beginning is looked at first
+_CUT = 64  # tokens that a text cut in the middle of a word may have more than with the word's end
+
+
+class PromptTooLongError(GenirError):
+    """A text that the context cannot hold by far."""
 
 
 class Tokenizer(Protocol):
     """What the engine asks of a tokenizer."""
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids, special tokens added the way the tokenizer does it."""
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        """Token ids, special tokens added the way the tokenizer does it, where `special`."""
         ...
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -55,9 +63,10 @@ class FolderTokenizer:
             )
         return cls(tokenizer)
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids with the special tokens of the tokenizer's template."""
-        ids: list[int] = self._fast.encode(text).ids
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        """Token ids, with the special tokens of the tokenizer's template where `special`; other threads run on meanwhile."""
+        [found] = self._fast.encode_batch([text], add_special_tokens=special)  # `encode` alone would keep Python's lock
+        ids: list[int] = found.ids
         return ids
 
     def decode(self, tokens: Sequence[int]) -> str:
@@ -66,15 +75,65 @@ class FolderTokenizer:
         return text
 
 
-class TextStream:
-    """The text of one continuation: `feed` it tokens, read `certain` text; `stopped` once a stop string was met and cut off."""
+def check_unicode(text: str, name: str) -> None:
+    """Raise GenirError, naming the text, where it holds what no Unicode text can."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        found = f"{text[error.start]!a} at character {error.start}"
+        raise GenirError(f"{name} is not valid Unicode ({found}): give it in UTF-8") from None
 
-    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = ()) -> None:
+
+def encode_prompt(tokenizer: Tokenizer, text: str, context: int, special: bool = True) -> list[int]:
+    """Token ids of a prompt for a model of `context` tokens.
+
+    Raises GenirError for a text that is not Unicode; PromptTooLongError where a beginning of it is longer than the context already, so
+    that the rest need not be read.
+    """
+    check_unicode(text, "prompt")
+    most = _CHARACTERS * context
+    if len(text) > most and len(tokenizer.encode(text[:most], special)) > context + _CUT:
+        raise PromptTooLongError(
+            f"prompt of {len(text)} characters exceeds the context of {context} tokens: give fewer or shorter passages"
+        )
+    return tokenizer.encode(text, special)
+
+
+Decode = Callable[[Sequence[int]], str]
+
+
+def text_behind(decode: Decode, before: Sequence[int], tokens: Sequence[int]) -> str:
+    """What `tokens` add to the text of the tokens in front of them."""
+    known, whole = decode(before), decode([*before, *tokens])
+    if not whole.startswith(known):
+        known = known.rstrip(_HALF)  # half a character at the end has become a whole one
+    return whole[len(known) :]
+
+
+def border(decode: Decode, prompt: Sequence[int]) -> list[int]:
+    """The last tokens of a prompt, to decode its continuation with: a few, more where these show nothing or begin in mid-character."""
+    size = _BORDER
+    while size < len(prompt):
+        text = decode(prompt[-size:])
+        if text and not text.startswith(_HALF):
+            break
+        size *= 2
+    return list(prompt[-size:])
+
+
+class TextStream:
+    """The text of one continuation: `feed` it tokens, read `certain` text; `stopped` once a stop string was met and cut off.
+
+    `prompt`: the tokens in front, on which the text of the first ones may depend.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, stops: Sequence[str] = (), prompt: Sequence[int] = ()) -> None:
         self._tokenizer = tokenizer
         self._stops = [stop for stop in stops if stop]
         self._held = max((len(stop) for stop in self._stops), default=1) - 1
-        self._tokens: list[int] = []
-        self._from, self._to = 0, 0  # the tokens decoded again, and the first token whose text is not in `_text` yet
+        self._tokens = border(tokenizer.decode, prompt)
+        self._start = len(self._tokens)
+        self._from, self._to = 0, self._start  # tokens decoded again, and the first whose text is not in `_text` yet
         self._text = ""
         self.certain = ""
         self.stopped = False
@@ -82,17 +141,17 @@ class TextStream:
     @property
     def fed(self) -> int:
         """How many tokens it has taken in."""
-        return len(self._tokens)
+        return len(self._tokens) - self._start
 
     def feed(self, tokens: Sequence[int]) -> None:
         """Take in further tokens."""
         if self.stopped or not tokens:
             return
         self._tokens += tokens
-        before = self._tokenizer.decode(self._tokens[self._from : self._to])
-        after = self._tokenizer.decode(self._tokens[self._from :])
-        if len(after) > len(before) and not after.endswith(_HALF):
-            self._text += after[len(before) :]
+        known, unknown = self._tokens[self._from : self._to], self._tokens[self._to :]
+        new = text_behind(self._tokenizer.decode, known, unknown)
+        if new and not new.endswith(_HALF):
+            self._text += new
             self._from, self._to = self._to, len(self._tokens)
         self._look_for_stops()
         if not self.stopped:
@@ -101,7 +160,7 @@ class TextStream:
     def finish(self) -> str:
         """The whole text, now that no token follows: nothing is held back any more."""
         if not self.stopped:
-            whole = self._tokenizer.decode(self._tokens)
+            whole = text_behind(self._tokenizer.decode, self._tokens[: self._start], self._tokens[self._start :])
             self._text = whole if whole.startswith(self.certain) else self._text
             self._look_for_stops()
         self.certain = self._text

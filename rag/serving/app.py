@@ -6,13 +6,14 @@ failed, 503 while it is down; within a stream that has begun, as an event.
 Known gaps: log-probabilities are the chosen tokens' alone (no `top_logprobs`); no tools, no penalties but `repetition_penalty`, no keys.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rag.serving.desk import Desk, Job
 from rag.serving.loop import EngineLoop
-from rag.serving.replies import ApiError
+from rag.serving.replies import ApiError, model_card
 from rag.serving.requests import ChatBody, CompletionBody
 
 if TYPE_CHECKING:
@@ -38,18 +39,22 @@ def create_app(loop: EngineLoop) -> "FastAPI":
 
     @app.post("/v1/completions")
     async def completions(body: CompletionBody, request: Request) -> Response:
-        return await answer(desk.completion(body), body.stream, body.stream_options.include_usage, request)
+        job = await asyncio.to_thread(desk.completion, body)
+        return await answer(job, body.stream, body.stream_options.include_usage, request)
 
     @app.post("/v1/chat/completions")
     async def chat(body: ChatBody, request: Request) -> Response:
-        return await answer(desk.chat(body), body.stream, body.stream_options.include_usage, request)
+        job = await asyncio.to_thread(desk.chat, body)
+        return await answer(job, body.stream, body.stream_options.include_usage, request)
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        return {
-            "object": "list",
-            "data": [{"id": loop.engine.name, "object": "model", "created": 0, "owned_by": "genir"}],
-        }
+        return {"object": "list", "data": [model_card(loop.engine.name)]}
+
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> dict[str, Any]:
+        desk.check_model(name)
+        return model_card(loop.engine.name)
 
     @app.get("/health")
     async def health() -> Response:
@@ -63,10 +68,7 @@ def create_app(loop: EngineLoop) -> "FastAPI":
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
-        message = first["msg"].removeprefix("Value error, ")
-        found = ApiError(400, f"{where}: {message}" if where else message, where or None)
+        found = _refusal(error.errors()[0])
         return JSONResponse(found.body(), found.status)
 
     @app.exception_handler(HTTPException)
@@ -75,6 +77,16 @@ def create_app(loop: EngineLoop) -> "FastAPI":
         return JSONResponse(found.body(), found.status)
 
     return app
+
+
+def _refusal(fault: Mapping[str, Any]) -> ApiError:
+    """What pydantic says about a body, as an error that names the field in OpenAI's way: messages[0].content."""
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "json_invalid":
+        return ApiError(400, f"the body is no JSON: {fault['ctx']['error']} at character {fault['loc'][-1]}")
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in fault["loc"][1:])
+    where = where.removeprefix(".")
+    return ApiError(400, f"{where}: {message}" if where else message, where or None)
 
 
 async def _server_sent(first: dict[str, Any], rest: AsyncIterator[dict[str, Any]]) -> AsyncIterator[str]:

@@ -5,6 +5,7 @@ then "Assistant:". Such a model goes on with the user's next line, so "\\nUser:"
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rag.serving.requests import Message
@@ -12,18 +13,25 @@ from rag.serving.requests import Message
 if TYPE_CHECKING:
     from rag.llama.text import FolderTokenizer
 
+
+@dataclass(frozen=True, slots=True)
+class ChatPrompt:
+    """`special`: whether the tokenizer adds its special tokens, or the text has them already. `stop`: beside the request's own."""
+
+    text: str
+    special: bool = True
+    stop: tuple[str, ...] = ()
+
+
 PLAIN_STOP = ("\nUser:",)
 _SPEAKERS = {"user": "User", "assistant": "Assistant"}
 
 
-def chat_prompt(tokenizer: "FolderTokenizer", messages: Sequence[Message]) -> tuple[list[int], tuple[str, ...]]:
-    """(prompt tokens, stop strings beside the request's own).
-
-    Raises ValueError in the template's own words where it refuses the chat (roles out of turn, say).
-    """
+def chat_prompt(tokenizer: "FolderTokenizer", messages: Sequence[Message]) -> ChatPrompt:
+    """The prompt of a chat. Raises ValueError in the template's own words where it refuses the chat (roles out of turn, say)."""
     taught = tokenizer.hugging_face
     if not taught.chat_template:
-        return tokenizer.encode(plain_chat(messages)), PLAIN_STOP
+        return ChatPrompt(plain_chat(messages), stop=PLAIN_STOP)
     from jinja2 import TemplateError
 
     turns = [{"role": message.role, "content": message.text} for message in messages]
@@ -31,10 +39,7 @@ def chat_prompt(tokenizer: "FolderTokenizer", messages: Sequence[Message]) -> tu
         text = taught.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
     except TemplateError as error:
         raise ValueError(f"the model's chat template refuses these messages: {error}") from None
-    prompt: list[int] = taught(text, add_special_tokens=False)[
-        "input_ids"
-    ]  # the template writes the special tokens itself
-    return prompt, ()
+    return ChatPrompt(text, special=False)  # the template writes the special tokens itself
 
 
 def plain_chat(messages: Sequence[Message]) -> str:

@@ -1,7 +1,8 @@
 """Between the network and the engine: checks requests, follows their tokens, and makes replies of them.
 
 A request becomes one engine request a choice (`n` choices of a prompt differ in their seeds: seed, seed + 1, ...), all of them
-batched with everybody else's. A client that leaves ends its requests.
+batched with everybody else's. A client that leaves ends its requests. `completion` and `chat` may take long over a long prompt: they are
+for a thread of their own, beside the event loop.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from genir.errors import GenirError
 from genir.protocols import SamplingParams
+from rag.llama.text import PromptTooLongError, TextStream, encode_prompt
 from rag.serving.chat import chat_prompt
 from rag.serving.loop import EngineDownError, EngineLoop, Listen, Update
 from rag.serving.replies import ApiError, Choice, ReplyForm, TokenTexts, usage_of
@@ -45,13 +47,13 @@ class Desk:
 
     def completion(self, body: CompletionBody) -> Job:
         """The job of a completion request. Raises ApiError where it cannot be done."""
-        self._check_model(body.model)
+        self.check_model(body.model)
         if body.logprobs is not None and body.logprobs > 1:
             raise ApiError(
                 400, f"logprobs {body.logprobs}: only the chosen tokens' are known here; ask for 1", "logprobs"
             )
         prompts = [
-            self.loop.engine.tokenizer.encode(prompt) if isinstance(prompt, str) else prompt for prompt in body.prompts
+            self._encode(prompt, "prompt") if isinstance(prompt, str) else list(prompt) for prompt in body.prompt
         ]
         logprobs = body.logprobs is not None
         params = _params(body, body.max_tokens, logprobs)
@@ -61,21 +63,22 @@ class Desk:
 
     def chat(self, body: ChatBody) -> Job:
         """The job of a chat request. Raises ApiError where it cannot be done."""
-        self._check_model(body.model)
+        self.check_model(body.model)
         if body.top_logprobs:
             raise ApiError(
                 400, "top_logprobs: only the chosen tokens' log-probabilities are known here", "top_logprobs"
             )
         tokenizer = cast("FolderTokenizer", self.loop.engine.tokenizer)
         try:
-            prompt, stop = chat_prompt(tokenizer, body.messages)
+            asked = chat_prompt(tokenizer, body.messages)
         except ValueError as error:
             raise ApiError(400, str(error), "messages") from None
+        prompt = self._encode(asked.text, "messages", asked.special)
         wanted = body.max_completion_tokens or body.max_tokens
         length = wanted or max(1, self.loop.engine.room(len(prompt)))
         self._check_prompt(prompt, length, "messages")
         params = _params(body, length, body.logprobs)
-        params = replace(params, stop=(*params.stop, *stop))
+        params = replace(params, stop=(*params.stop, *asked.stop))
         return Job(
             [prompt], body.n, params, ReplyForm(True, self.loop.engine.name, body.logprobs, body.return_token_ids)
         )
@@ -104,8 +107,12 @@ class Desk:
     async def _updates(self, job: Job, gone: Gone) -> AsyncGenerator[tuple[Choice, Update], None]:
         """Every choice's updates as they come, until all have ended; leaving early ends the engine's requests."""
         here, queue = asyncio.get_running_loop(), asyncio.Queue[tuple[int, Update]]()
-        decode = self.loop.engine.tokenizer.decode
-        choices = [Choice(index, TokenTexts(decode)) for index in range(len(job.prompts) * job.n)]
+        tokenizer = self.loop.engine.tokenizer
+        choices = [
+            Choice(turn + job.n * number, TokenTexts(TextStream(tokenizer, prompt=prompt)))
+            for number, prompt in enumerate(job.prompts)
+            for turn in range(job.n)
+        ]
         running: dict[int, Request] = {}
 
         def listen_as(index: int) -> Listen:
@@ -148,17 +155,28 @@ class Desk:
         except GenirError as error:
             raise ApiError(400, str(error)) from None
 
-    def _check_model(self, name: str) -> None:
+    def check_model(self, name: str) -> None:
+        """Raise ApiError (404) for the name of a model that is not served; none at all is the only one."""
         served = self.loop.engine.name
         if name not in ("", served):
             raise ApiError(
                 404, f"the model {name!r} does not exist here; this server has {served!r}", "model", "model_not_found"
             )
 
+    def _encode(self, text: str, param: str, special: bool = True) -> list[int]:
+        """A prompt's tokens. Raises ApiError for a text that has none, or far too many."""
+        engine = self.loop.engine
+        try:
+            return encode_prompt(engine.tokenizer, text, engine.config.max_position_embeddings, special)
+        except PromptTooLongError as error:
+            raise ApiError(400, str(error), param, "context_length_exceeded") from None
+        except GenirError as error:
+            raise ApiError(400, str(error), param) from None
+
     def _check_prompt(self, prompt: Sequence[int], new_tokens: int, param: str) -> None:
         config, served = self.loop.engine.config, self.loop.engine.name
         if not prompt:
-            raise ApiError(400, "the prompt is empty: expected at least one token", param)
+            raise ApiError(400, "empty prompt: expected at least one token; this tokenizer adds none of its own", param)
         if not all(0 <= token < config.vocab_size for token in prompt):
             raise ApiError(
                 400, f"a prompt token lies outside the vocabulary: expected 0 to {config.vocab_size - 1}", param
@@ -179,7 +197,7 @@ def _params(body: CompletionBody | ChatBody, max_new_tokens: int, logprobs: bool
         temperature=body.temperature,
         top_k=max(0, body.top_k),
         top_p=body.top_p,
-        stop=body.stops,
+        stop=tuple(filter(None, body.stop)),
         seed=body.seed,
         repetition_penalty=body.repetition_penalty,
         ignore_eos=body.ignore_eos,

@@ -1,7 +1,8 @@
 """One thread that steps the engine for everybody: requests join from any thread, and hear of their tokens as these come.
 
 Invariants: only this thread calls `step`; every request that was taken on gets one last update, also where the engine fails or stops;
-after a fault the engine is started again, and until that succeeds new requests are refused with the reason.
+after a fault the engine is started again, and until that succeeds new requests are refused with the reason. Before it works, and every
+few seconds while it does not, the stages are asked for a sign of life: those that died meanwhile cost no request.
 """
 
 import logging
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _RETRY = 5.0  # seconds between attempts to start a failed engine again
+_LOOK = 5.0  # seconds between looks at the stages of an idle engine
+
+
+_CLOSING = "the server is shutting down"
 
 
 class EngineDownError(GenirError):
@@ -46,6 +51,7 @@ class EngineLoop:
         self.engine = engine
         self.fault = ""  # why the engine is down; empty while it is up
         self._wake = threading.Event()
+        self._lock = threading.Lock()  # whether requests are taken on, and who listens
         self._stopping = False
         self._listeners: set[_Listener] = set()
         self._thread: threading.Thread | None = None
@@ -58,25 +64,29 @@ class EngineLoop:
 
     def close(self) -> None:
         """End the thread, then the engine; requests still running end with an error."""
-        self._stopping = True
+        with self._lock:
+            self._stopping = True
         self._wake.set()
         if self._thread is not None:
             self._thread.join()
             self._thread = None
-        self._end_all(EngineDownError("the server is shutting down"))
+        self._end_all(EngineDownError(_CLOSING))
         self.engine.close()
 
     def submit(self, prompt: Sequence[int], params: SamplingParams, listen: Listen) -> "Request":
-        """Queue a prompt; `listen` is called by the engine's thread. Raises what the engine's `submit` raises."""
-        if self.fault:
-            raise EngineDownError(f"the engine is down: {self.fault}")
-        listener = _Listener(listen)
-        self._listeners.add(listener)
-        try:
-            request = self.engine.submit(prompt, params, on_update=lambda request: self._tell(listener, request))
-        except BaseException:
-            self._listeners.discard(listener)
-            raise
+        """Queue a prompt; `listen` is called by the engine's thread. Raises EngineDownError, or what the engine's `submit` raises."""
+        with self._lock:  # a fault comes before, and refuses, or behind, and tells this listener too
+            if self._stopping:
+                raise EngineDownError(_CLOSING)
+            if self.fault:
+                raise EngineDownError(f"the engine is down: {self.fault}")
+            listener = _Listener(listen)
+            self._listeners.add(listener)
+            try:
+                request = self.engine.submit(prompt, params, on_update=lambda request: self._tell(listener, request))
+            except BaseException:
+                self._listeners.discard(listener)
+                raise
         self._wake.set()
         return request
 
@@ -87,12 +97,14 @@ class EngineLoop:
 
     def _run(self) -> None:
         while not self._stopping:
-            self._wake.wait(_RETRY if self.fault else None)
+            self._wake.wait(_RETRY if self.fault else _LOOK)
             self._wake.clear()
             try:
                 if self.fault:
                     self.engine.restart()
                     self.fault = ""
+                elif not self._stopping:
+                    self._look_at_the_stages()
                 while self.engine.has_work and not self._stopping:
                     self.engine.step()
             except GenirError as error:
@@ -101,11 +113,20 @@ class EngineLoop:
                 _log.exception("the engine's loop broke")
                 self._fail(GenirError(f"the engine broke: {error!r}"))
 
+    def _look_at_the_stages(self) -> None:
+        """Where one died while nothing ran, start them again; requests that came meanwhile wait. Raises what starting raises."""
+        try:
+            self.engine.check_stages()
+        except GenirError as error:
+            _log.error("%s; starting the engine again", error)
+            self.fault = str(error)
+            self.engine.start()
+            self.fault = ""
+
     def _fail(self, error: GenirError) -> None:
         _log.error("%s", error)
         if not self.fault:
             self._wake.set()  # the first attempt to start again comes at once
-        self.fault = str(error)
         self._end_all(error)
 
     def _tell(self, listener: "_Listener", request: "Request") -> None:
@@ -113,9 +134,12 @@ class EngineLoop:
             self._listeners.discard(listener)
 
     def _end_all(self, error: GenirError) -> None:
-        for listener in list(self._listeners):
+        """Take on nothing more, and tell everybody why."""
+        with self._lock:
+            self.fault, ended = str(error), list(self._listeners)
+            self._listeners.clear()
+        for listener in ended:
             listener.end(error)
-            self._listeners.discard(listener)
 
 
 class _Listener:
@@ -124,13 +148,21 @@ class _Listener:
     def __init__(self, listen: Listen) -> None:
         self._listen = listen
         self._told = 0
+        self._ended = False
 
     def hear(self, request: "Request") -> bool:
         """Pass on what is new; whether that was the last of it."""
+        if self._ended:  # with an error; what the engine makes of its request afterwards is nobody's concern
+            return True
         start, self._told = self._told, len(request.tokens)
         tokens, logprobs = tuple(request.tokens[start:]), tuple(request.logprobs[start:])
         self._listen(Update(request.take(), tokens, logprobs, request.finish_reason, request.error))
-        return bool(request.finish_reason)
+        self._ended = bool(request.finish_reason)
+        return self._ended
 
     def end(self, error: GenirError) -> None:
+        """The last of it, where there was none yet."""
+        if self._ended:
+            return
+        self._ended = True
         self._listen(Update("", finish_reason="error", error=error))

@@ -2,10 +2,11 @@
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rag.llama.text import TextStream
 from rag.serving.loop import Update
 
 
@@ -26,17 +27,23 @@ class ApiError(Exception):
 
 @dataclass
 class TokenTexts:
-    """What each token adds to the text, and where: a character whose bytes are not all there yet shows as U+FFFD."""
+    """What each token adds to the text, and where; a character counts for the token that completes it.
 
-    decode: Callable[[Sequence[int]], str]
-    _tokens: list[int] = field(default_factory=list)
-    _text: str = ""
+    Joined, the pieces are the text; a stop string, which is cut from that, is still among them.
+    """
+
+    stream: TextStream
 
     def add(self, token: int) -> tuple[str, int]:
         """(text that this token adds, characters in front of it)."""
-        self._tokens.append(token)
-        before, self._text = self._text, self.decode(self._tokens)
-        return self._text[len(before) :], len(before)
+        place = len(self.stream.certain)
+        self.stream.feed([token])
+        return self.stream.certain[place:], place
+
+    def rest(self) -> str:
+        """What the last token adds once none follows: half a character shows as U+FFFD."""
+        place = len(self.stream.certain)
+        return self.stream.finish()[place:]
 
 
 @dataclass
@@ -59,6 +66,9 @@ class Choice:
         self.finish_reason = update.finish_reason
         if with_pieces:
             self.pieces += [self.texts.add(token) for token in update.tokens]
+            if update.finish_reason and self.pieces:
+                text, place = self.pieces[-1]
+                self.pieces[-1] = text + self.texts.rest(), place
 
 
 @dataclass(frozen=True)
@@ -138,6 +148,11 @@ class ReplyForm:
             for (text, _), logprob in zip(pieces, logprobs, strict=True)
         ]
         return {"content": content, "refusal": None}
+
+
+def model_card(name: str) -> dict[str, Any]:
+    """What the client is told about a model."""
+    return {"id": name, "object": "model", "created": 0, "owned_by": "genir"}
 
 
 def usage_of(prompt_tokens: int, choices: Sequence[Choice]) -> dict[str, int]:

@@ -8,9 +8,12 @@ Imported by the server only, because pydantic comes with FastAPI.
 """
 
 import secrets
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
+
+from genir.errors import GenirError
+from rag.llama.text import check_unicode
 
 _BOOK_KEEPING = (
     "user",
@@ -23,8 +26,49 @@ _BOOK_KEEPING = (
 )
 _NEUTRAL: dict[str, Any] = {
     **{"frequency_penalty": 0, "presence_penalty": 0, "best_of": 1, "echo": False, "suffix": "", "logit_bias": {}},
-    **{"tools": [], "functions": [], "response_format": {"type": "text"}, "modalities": ["text"]},
+    **{"tools": [], "tool_choice": "none", "functions": []},
+    **{"response_format": {"type": "text"}, "modalities": ["text"]},
 }
+
+
+def _unicode(text: str) -> str:
+    try:
+        check_unicode(text, "this text")
+    except GenirError as error:
+        raise ValueError(str(error)) from None
+    return text
+
+
+def _several(given: Any) -> Any:
+    """One stop string as a list of one."""
+    return [given] if isinstance(given, str) else given
+
+
+def _parts(given: Any) -> Any:
+    """A message's plain text as its only part."""
+    return [{"type": "text", "text": given}] if isinstance(given, str) else given
+
+
+def _prompts(given: Any) -> list[str | list[int]]:
+    """One entry a prompt: text, or token ids."""
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, list) and given:
+        if _are_tokens(given):
+            return [given]
+        if all(isinstance(one, str) for one in given):
+            return given
+        if all(isinstance(one, list) and _are_tokens(one) for one in given):
+            return given
+    raise ValueError("expected a text, a list of texts, a list of token ids, or a list of such lists")
+
+
+def _are_tokens(given: list[Any]) -> bool:
+    """JSON's true and false are no token ids, though Python counts them among its integers."""
+    return all(isinstance(token, int) and not isinstance(token, bool) for token in given)
+
+
+Text = Annotated[str, AfterValidator(_unicode)]
 
 
 class StreamOptions(BaseModel):
@@ -45,7 +89,7 @@ class _Body(BaseModel):
     repetition_penalty: float = Field(1.0, ge=0.01, le=100)
     n: int = Field(1, ge=1, le=128)
     seed: int = Field(default_factory=lambda: secrets.randbits(31))
-    stop: str | list[str] = Field(default_factory=list)
+    stop: Annotated[list[Text], BeforeValidator(_several)] = Field(default_factory=list)
     stream: bool = False
     stream_options: StreamOptions = Field(default_factory=StreamOptions)
     ignore_eos: bool = False
@@ -63,35 +107,20 @@ class _Body(BaseModel):
                 raise ValueError(f"{key} = {value!r} is not supported here; leave it out")
         return kept
 
-    @property
-    def stops(self) -> tuple[str, ...]:
-        """Stop strings, empty ones left out."""
-        several = [self.stop] if isinstance(self.stop, str) else self.stop
-        return tuple(stop for stop in several if stop)
-
 
 class CompletionBody(_Body):
     """`/v1/completions`: one prompt or several, as text or as token ids."""
 
-    prompt: str | list[int] | list[str] | list[list[int]] = Field(min_length=1)
+    prompt: Annotated[list[str | list[int]], PlainValidator(_prompts)]
     max_tokens: int = Field(16, ge=1)
     logprobs: int | None = Field(None, ge=0, le=5)
-
-    @property
-    def prompts(self) -> list[str | list[int]]:
-        """One entry a prompt."""
-        if isinstance(self.prompt, str):
-            return [self.prompt]
-        if isinstance(self.prompt[0], int):
-            return [[token for token in self.prompt if isinstance(token, int)]]
-        return [entry for entry in self.prompt if not isinstance(entry, int)]
 
 
 class TextPart(BaseModel):
     """A part of a message's content; text is the only kind."""
 
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class Message(BaseModel):
@@ -99,12 +128,12 @@ class Message(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | list[TextPart]
+    content: Annotated[list[TextPart], BeforeValidator(_parts)]
 
     @property
     def text(self) -> str:
         """The content, its parts joined."""
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        return "".join(part.text for part in self.content)
 
 
 class ChatBody(_Body):

@@ -2,6 +2,7 @@
 text token by token.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from genir.protocols import SamplingParams
+from rag.generators.hf import HFGenerator
 from rag.llama.batch import MicroBatch
 from rag.llama.config import read_config
 from rag.llama.engine import EngineOptions, LlamaEngine
@@ -93,6 +95,22 @@ def test_the_known_text_of_a_real_model() -> None:
     assert story.text.startswith(
         ", there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball."
     )
+
+
+def test_prompt_and_text_are_one_text_for_every_backend() -> None:
+    """The space between them was once dropped, and a stop string that begins with it missed."""
+    if not STORIES.is_dir():
+        pytest.skip("no real model here: ../shared/models is absent")
+    params = SamplingParams(max_new_tokens=12)
+    with LlamaEngine(STORIES, EngineOptions(threads=1)) as engine:
+        for generator in (engine, HFGenerator(str(STORIES), "cpu")):
+            (one,) = generator.generate(["Once upon"], params)
+            assert one.text.startswith(" a time, there was")
+            together = [*engine.tokenizer.encode("Once upon"), *one.tokens]
+            assert "Once upon" + one.text == engine.tokenizer.decode(together)
+            assert "".join(generator.stream("Once upon", params)) == one.text
+            (stopped,) = generator.generate(["Once upon"], replace(params, stop=(" a",)))
+            assert (stopped.text, stopped.finish_reason) == ("", "stop")
 
 
 def test_greedy_text_of_a_mixed_batch_and_its_log_probabilities(tmp_path: Path) -> None:

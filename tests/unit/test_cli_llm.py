@@ -1,6 +1,8 @@
 """`genir generate` and its backends: the text on stdout, everything as JSON, and one line for what cannot be."""
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -17,6 +19,7 @@ from genir.errors import ConfigError, GenirError
 from genir.protocols import Generation, Generator, SamplingParams
 from rag.generators.hf import HFGenerator
 from rag.generators.vllm import VLLMGenerator
+from rag.llama.engine import LlamaEngine
 from tests.scripted_engine import ScriptedEngine
 from tests.tiny_journey import genir
 
@@ -64,6 +67,7 @@ FAULTS = [
     (("--attention", "fast"), "unknown attention 'fast': did you mean 'flash'? known: auto, compiled, eager, flash, sdpa"),
     (("--backend", "lama"), "unknown generator 'lama': did you mean 'llama'? known: hf, llama, openai, vllm"),
     (("--backend", "hf", "--stages", 2), "--backend hf: leave out --stages, --int8, --attention, --cache-memory, "),
+    (("--backend", "hf", "--step-timeout", 3), "--backend hf: leave out --stages, --int8, --attention, --cache-memory, "),
     (("--backend", "hf", "--num-beams", 2), "num_beams 2: the generator hf does not know it; leave it at 1, or use the generator llama"),
     (("--backend", "openai"), "base_url "),
 ]  # fmt: skip
@@ -72,6 +76,30 @@ FAULTS = [
 @pytest.mark.parametrize(("options", "line"), FAULTS)
 def test_what_cannot_be_is_one_line(model: Path, options: tuple[object, ...], line: str) -> None:
     assert genir("generate", "--model", model, "hello", *options).fault.startswith(line)
+
+
+@pytest.mark.parametrize("backend", ["llama", "hf", "openai"])
+def test_a_prompt_that_is_no_text_is_one_line(model: Path, backend: str) -> None:
+    """What a shell makes of $'caf\\xe9' once ended in a traceback."""
+    fault = genir("generate", "--model", model, "--backend", backend, "caf\udce9").fault
+    assert fault == "the prompt is not valid Unicode ('\\udce9' at character 3): give it in UTF-8"
+
+
+def test_sigterm_ends_a_command_in_order(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It once left stages behind that were still loading, and their folder."""
+    tidied = []
+
+    def start(_: LlamaEngine) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            tidied.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(LlamaEngine, "start", start)
+    assert genir("generate", "--model", model, "hello").fault == "interrupted"
+    assert tidied
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_folder_that_holds_no_model(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -12,8 +13,9 @@ from genir.errors import ArtefactError, ConfigError, GenirError
 from genir.protocols import Generation, Generator, SamplingParams
 from rag.llama.cuda_graphs import GraphedDecode
 from rag.llama.engine import EngineOptions, LlamaEngine
+from rag.llama.local_pipeline import LocalPipeline
 from rag.llama.request import Request
-from rag.llama.runner import StageRunner
+from rag.llama.runner import StageError, StageRunner
 from rag.llama.scheduler import Scheduler
 from tests.tiny_llama import save_tiny_llama
 
@@ -216,6 +218,13 @@ def test_little_memory_is_wasted(folder: Path) -> None:
             GREEDY,
             "prompt of 70 tokens \\+ max_new_tokens 24 needs 12 cache blocks, the memory budget holds 10 of 8",
         ),
+        (
+            "x" * 3000,
+            GREEDY,
+            "prompt of 3000 characters exceeds the context of 128 tokens: give fewer or shorter passages",
+        ),
+        ("caf\udce9", GREEDY, r"prompt is not valid Unicode \('\\udce9' at character 3\): give it in UTF-8"),
+        ("x", SamplingParams(stop=("\udce9",)), "stop string is not valid Unicode"),
         ("x", SamplingParams(max_new_tokens=0), "max_new_tokens is 0, expected at least 1"),
         ("x", SamplingParams(top_p=0.0), "top_p is 0.0, expected above 0 and at most 1"),
         (
@@ -278,6 +287,37 @@ def test_work_that_cannot_go_on_is_an_error_and_no_endless_wait(folder: Path, mo
         engine.step()
     assert request.finish_reason == "error"
     assert not engine.has_work
+
+
+@pytest.mark.parametrize("fault", [KeyboardInterrupt(), RuntimeError("CUDA out of memory")], ids=repr)
+def test_after_an_interrupted_step_the_engine_starts_again(
+    folder: Path, one_at_a_time: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch, fault: BaseException
+) -> None:
+    """The micro-batch under way had no result, and every later request met "pop from an empty deque"."""
+    with LlamaEngine(folder, EngineOptions(threads=1)) as engine:
+        waiting = engine.submit("late", GREEDY)
+        with monkeypatch.context() as patch:
+            patch.setattr(StageRunner, "run", Mock(side_effect=fault))
+            with pytest.raises(type(fault)):
+                engine.generate(texts(), GREEDY)
+        assert not engine.has_work
+        with pytest.raises(GenirError, match=f"^the engine was interrupted: {re.escape(repr(fault))}$"):
+            waiting.generation()
+        assert [one.tokens for one in engine.generate(texts(), GREEDY)] == one_at_a_time
+
+
+def test_stages_that_died_while_nothing_ran_cost_no_request(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LlamaEngine(folder, EngineOptions(threads=1)) as engine:
+        engine.check_stages()
+        request = engine.submit("once", GREEDY)
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalPipeline, "counters", Mock(side_effect=StageError("stage 1 died")))
+            with pytest.raises(StageError, match="stage 1 died"):
+                engine.check_stages()
+        engine.check_stages()  # there are none now
+        while engine.has_work:
+            engine.step()
+        assert request.finish_reason in ("stop", "length")
 
 
 def test_room_is_what_context_and_cache_leave(folder: Path) -> None:

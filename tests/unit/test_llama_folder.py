@@ -63,6 +63,27 @@ def test_both_spellings_of_rope_are_read(broken: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "fields",
+    [
+        {"rope_parameters": {"rope_type": "linear", "factor": 4.0}, "rope_scaling": {"type": "linear", "factor": 2.0}},
+        {"rope_parameters": {"rope_theta": 7.0}, "rope_scaling": {"type": "linear", "factor": 2.0}},
+        {"rope_parameters": {"rope_theta": 7.0}, "rope_scaling": {"type": "linear", "factor": 2.0}, "rope_theta": 9.0},
+        {"rope_parameters": {"rope_theta": 7.0}, "rope_scaling": {"rope_type": "default", "rope_theta": 5.0}},
+        {"rope_parameters": {"rope_theta": 7.0, "rope_type": "linear", "factor": 3.0}, "rope_scaling": {}},
+    ],
+)
+def test_of_two_spellings_of_rope_the_one_counts_that_counts_for_hugging_face(
+    broken: Path, fields: dict[str, Any]
+) -> None:
+    from transformers import AutoConfig
+
+    change(broken, **fields)
+    config, theirs = read_config(broken), AutoConfig.from_pretrained(broken).rope_parameters
+    assert (config.rope.rope_type, config.rope_theta) == (theirs["rope_type"], theirs["rope_theta"])
+    assert config.rope.factor == theirs.get("factor", 1.0)
+
+
+@pytest.mark.parametrize(
     ("fields", "message"),
     [
         ({"model_type": "mistral"}, "model_type is 'mistral', this engine runs 'llama' only"),
@@ -80,6 +101,7 @@ def test_both_spellings_of_rope_are_read(broken: Path) -> None:
             {"rope_parameters": {"rope_type": "yarn", "factor": "four"}},
             "factor of RoPE is 'four', expected a number above 0",
         ),
+        ({"rope_scaling": {"type": "yarm"}}, "unknown rope_type 'yarm': did you mean 'yarn'"),
         ({"rope_parameters": ["linear"]}, r"rope_parameters is \['linear'\], expected an object"),
         (
             {"num_attention_heads": 0, "head_dim": None, "num_key_value_heads": None},

@@ -11,7 +11,10 @@ import torch
 from rag.llama.batch import Choice
 from rag.llama.beams import BeamSearch
 from rag.llama.sampling import choose, uniform
-from rag.llama.text import TextStream
+from rag.llama.text import PromptTooLongError, TextStream, encode_prompt
+from rag.serving.loop import Update
+from rag.serving.replies import Choice as ReplyChoice
+from rag.serving.replies import TokenTexts
 
 LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0, 2.5]])
 
@@ -105,11 +108,24 @@ def test_beams_end_at_an_end_token_and_at_the_length() -> None:
 class Bytes:
     """A tokenizer of bytes."""
 
-    def encode(self, text: str) -> list[int]:
+    def __init__(self) -> None:
+        self.read = 0  # characters, and tokens
+        self.decoded = 0
+
+    def encode(self, text: str, special: bool = True) -> list[int]:
+        self.read += len(text)
         return list(text.encode())
 
     def decode(self, tokens: Sequence[int]) -> str:
+        self.decoded += len(tokens)
         return bytes(tokens).decode(errors="replace")
+
+
+class Words(Bytes):
+    """A tokenizer that drops the first space of what it decodes, as SentencePiece does; a token is a byte."""
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        return super().decode(tokens).removeprefix(" ")
 
 
 def test_half_a_character_is_held_back() -> None:
@@ -141,3 +157,71 @@ def test_what_was_held_back_comes_at_the_end() -> None:
     broken.feed(list("日".encode())[:2])
     assert broken.certain == ""
     assert broken.finish() == "\ufffd"
+
+
+@pytest.mark.parametrize("prompt", [" Once upon", " Once upon a time in a land far away"])
+def test_the_space_between_prompt_and_text_is_kept(prompt: str) -> None:
+    """It was dropped, as that of a text's beginning; a stop string that begins with it was missed."""
+    front = Words().encode(prompt)
+    stream, seen = TextStream(Words(), prompt=front), []
+    for token in Words().encode(" a time"):
+        stream.feed([token])
+        seen.append(stream.certain)
+    assert seen[:3] == [" ", " a", " a "]
+    assert stream.finish() == " a time"
+    stopped = TextStream(Words(), (" a",), front)
+    stopped.feed(Words().encode(" a time"))
+    assert (stopped.stopped, stopped.finish()) == (True, "")
+    first = TextStream(Words())  # in front of which there is nothing
+    first.feed(Words().encode(" a time"))
+    assert first.finish() == "a time"
+
+
+def test_a_character_that_the_prompt_began_belongs_to_the_text() -> None:
+    whole = Bytes().encode("x日y")
+    for cut in (2, 3):
+        stream = TextStream(Bytes(), prompt=whole[:cut])
+        for token in whole[cut:]:
+            stream.feed([token])
+        assert stream.certain == "日y"
+        assert stream.finish() == "日y"
+
+
+def test_a_border_within_a_character_reaches_back_to_its_beginning() -> None:
+    for length in range(1, 12):
+        stream = TextStream(Bytes(), prompt=Bytes().encode("日" * 9 + "x" * length))
+        stream.feed(Bytes().encode("yz"))
+        assert stream.certain == "yz"
+
+
+def test_of_a_text_that_cannot_fit_only_a_beginning_is_read() -> None:
+    tokenizer = Bytes()
+    assert len(encode_prompt(tokenizer, "x" * 1601, 2000)) == 1601
+    tokenizer.read = 0
+    with pytest.raises(
+        PromptTooLongError, match=r"^prompt of 1000000 characters exceeds the context of 100 tokens: give"
+    ):
+        encode_prompt(tokenizer, "x" * 1_000_000, 100)
+    assert tokenizer.read == 1600
+    assert len(encode_prompt(tokenizer, "x" * 700, 50)) == 700  # a little too long: the engine says by how much
+
+
+def test_texts_of_tokens_join_and_take_time_in_proportion() -> None:
+    text = "naïve 日本 " * 40
+    tokens = Bytes().encode(text)
+    tokenizer = Bytes()
+    texts = TokenTexts(TextStream(tokenizer))
+    pieces = [texts.add(token) for token in tokens]
+    assert "".join(piece for piece, _ in pieces) + texts.rest() == text
+    assert all(text[at : at + len(piece)] == piece for piece, at in pieces)
+    assert [at for _, at in pieces] == sorted(at for _, at in pieces)
+    assert tokenizer.decoded < 20 * len(tokens)
+
+
+def test_half_a_character_at_the_end_is_the_last_token_s() -> None:
+    choice = ReplyChoice(0, TokenTexts(TextStream(Bytes())))
+    for token in "é日".encode()[:4]:
+        choice.add(Update("", (token,), (-1.0,)), with_pieces=True)
+    choice.add(Update("é\ufffd", finish_reason="length"), with_pieces=True)
+    assert choice.pieces == [("", 0), ("é", 0), ("", 1), ("\ufffd", 1)]
+    assert "".join(piece for piece, _ in choice.pieces) == choice.text

@@ -6,6 +6,7 @@ block table leads to: a wrong block, a missing copy or a lost token changes the 
 
 import random
 from collections import deque
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -199,7 +200,7 @@ def test_what_can_never_fit_is_refused_at_once() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 10**9))
 def test_random_arrivals_cancels_and_lengths_lose_no_block(seed: int) -> None:
-    """40 requests an example, 1,000 in all: arrivals, cancels, beams, shared beginnings, tight memory, several under way."""
+    """40 requests that fit an example, 1,000 in all: arrivals, cancels, beams, shared beginnings, tight memory, several under way."""
     draw = random.Random(seed)
     size, blocks = draw.choice([1, 2, 4, 8]), draw.choice([40, 80, 300])
     limits = Limits(
@@ -213,12 +214,14 @@ def test_random_arrivals_cancels_and_lengths_lose_no_block(seed: int) -> None:
     pool = BlockPool(blocks, size)
     scheduler, stages = Scheduler(pool, limits, [END]), FakeStages(size)
     common = [draw.randrange(VOCABULARY) for _ in range(12)]
-    coming, running, cancelled = [], [], set()
-    for number in range(40):
+    coming: list[Request] = []
+    running: list[Request] = []
+    cancelled = set()
+    while len(coming) < 40:
         prompt = common[: draw.choice([0, 5, 12])] + [draw.randrange(VOCABULARY) for _ in range(draw.randint(1, 12))]
         width = draw.choice([1, 1, 1, 2, 6])
-        coming.append(request(number, prompt, max_new_tokens=draw.randint(1, 10), num_beams=width))
-    coming = [r for r in coming if fits(scheduler, r)]
+        drawn = request(len(coming), prompt, max_new_tokens=draw.randint(1, 10), num_beams=width)
+        coming += [drawn] if fits(scheduler, drawn) else []
     while coming or scheduler.has_work:
         while coming and draw.random() < 0.4:
             running.append(coming.pop())
@@ -235,8 +238,10 @@ def test_random_arrivals_cancels_and_lengths_lose_no_block(seed: int) -> None:
     assert pool.free == blocks
     for one in running:
         assert one.done
-        if one.id not in cancelled and one.beams is None:
-            assert one.tokens == alone(list(one.prompt_tokens), one.params.max_new_tokens)
+        if one.id not in cancelled:
+            assert one.tokens == (
+                alone(list(one.prompt_tokens), one.params.max_new_tokens) if one.width == 1 else searched_alone(one)
+            )
 
 
 @settings(max_examples=40, deadline=None)
@@ -295,6 +300,13 @@ def test_beams_computed_again_share_what_they_have_in_common(sharing: bool) -> N
     shared = len(one.prompt_tokens) // 4
     assert {tuple(sequence.blocks[:shared]) for sequence in one.sequences} == {tuple(one.sequences[0].blocks[:shared])}
     assert scheduler.pool.held <= shared + 6 * 2
+
+
+def searched_alone(one: Request) -> list[int]:
+    """What a beam search writes with the memory to itself."""
+    again = replace(one, sequences=[], tokens=[], logprobs=[], beams=None, finish_reason="", preempted=0)
+    run(Scheduler(BlockPool(400, 4), Limits(prefix_sharing=False), [END]), [again])
+    return again.tokens
 
 
 def fits(scheduler: Scheduler, one: Request) -> bool:

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
 
 from genir.errors import ConfigError, GenirError
 from genir.protocols import SamplingParams
+from rag.llama.runner import StageError
 from rag.serving.chat import chat_prompt, plain_chat
-from rag.serving.loop import EngineLoop, Update
+from rag.serving.loop import EngineDownError, EngineLoop, Listen, Update, _Listener
 from rag.serving.server import open_port, serving, url_of
 from tests.scripted_engine import ByteTokenizer, ScriptedEngine
 from tests.tiny_journey import genir
@@ -72,8 +74,15 @@ def fault_of(ask: Callable[[], Any]) -> tuple[int, dict[str, Any]]:
 
 def test_models_and_health(served: Served) -> None:
     assert [model.id for model in served.client.models.list()] == ["echo"]
-    with urlopen(served.url.removesuffix("/v1") + "/health") as response:
-        assert json.load(response) == {"status": "ok"}
+    assert served.client.models.retrieve("echo").id == "echo"
+    status, error = fault_of(lambda: served.client.models.retrieve("meta/gpt"))
+    assert (status, error["code"]) == (404, "model_not_found")
+    assert health(served) == {"status": "ok"}
+
+
+def health(served: Served) -> Any:
+    with urlopen(served.url.removesuffix("/v1") + "/health", timeout=10) as response:
+        return json.load(response)
 
 
 def test_a_completion(served: Served) -> None:
@@ -164,16 +173,15 @@ def test_the_plain_template() -> None:
     turns = [("system", "Be brief."), ("user", "Hi"), ("assistant", "Yes?"), ("user", "Bye")]
     messages = [Message(role=role, content=text) for role, text in turns]  # type: ignore[arg-type]
     assert plain_chat(messages) == "Be brief.\n\nUser: Hi\nAssistant: Yes?\nUser: Bye\nAssistant:"
-    prompt, stop = chat_prompt(ByteTokenizer(), messages)  # type: ignore[arg-type]
-    assert bytes(prompt[1:]).decode() == plain_chat(messages)
-    assert stop == ("\nUser:",)
+    prompt = chat_prompt(ByteTokenizer(), messages)  # type: ignore[arg-type]
+    assert (prompt.text, prompt.special, prompt.stop) == (plain_chat(messages), True, ("\nUser:",))
 
 
 def test_logprobs_and_token_ids(served: Served) -> None:
     found = complete(served, "aé", logprobs=1, extra_body={"return_token_ids": True}).choices[0]
     assert found.logprobs.token_logprobs == [-0.5] * 4
-    assert found.logprobs.tokens == ["a", "\ufffd", "", ""]  # half a character, the other half, the end
-    assert found.logprobs.text_offset == [0, 1, 2, 2]
+    assert found.logprobs.tokens == ["a", "", "é", ""]  # half a character, the whole of it, the end
+    assert found.logprobs.text_offset == [0, 1, 1, 2]
     assert found.token_ids == [97, 195, 169, 257]
     content = chat(served, "x", logprobs=True, max_completion_tokens=4).choices[0].logprobs.content
     assert "".join(one.token for one in content) == "User"
@@ -186,7 +194,13 @@ REFUSED: list[tuple[dict[str, Any], str | None, str]] = [
     ({"max_tokens": 100}, "prompt", "prompt of 6 tokens + max_tokens 100 exceeds the context of 96 tokens of 'echo': shorten the "),
     ({"prompt": "x" * 90}, "prompt", "prompt of 91 tokens + max_tokens 16 exceeds the context of 96 tokens"),
     ({"prompt": [1, 999]}, "prompt", "a prompt token lies outside the vocabulary: expected 0 to 257"),
-    ({"prompt": [[]]}, "prompt", "the prompt is empty: expected at least one token"),
+    ({"prompt": [[]]}, "prompt", "empty prompt: expected at least one token; this tokenizer adds none of its own"),
+    ({"prompt": [True, False]}, "prompt", "prompt: expected a text, a list of texts, a list of token ids, or a list of such"),
+    ({"prompt": []}, "prompt", "prompt: expected a text, a list of texts"),
+    ({"prompt": [1, "x"]}, "prompt", "prompt: expected a text, a list of texts"),
+    ({"prompt": "x" * 5000}, "prompt", "prompt of 5000 characters exceeds the context of 96 tokens: give fewer or shorter"),
+    ({"stop": ["x", 1]}, "stop[1]", "stop[1]: Input should be a valid string"),
+    ({"stop": 1}, "stop", "stop: Input should be a valid list"),
     ({"temperature": 3}, "temperature", "temperature: Input should be less than or equal to 2"),
     ({"max_tokens": 0}, "max_tokens", "max_tokens: Input should be greater than or equal to 1"),
     ({"extra_body": {"repetition_penalty": 1e-40}}, "repetition_penalty", "repetition_penalty: Input should be greater than"),
@@ -217,14 +231,67 @@ def test_other_errors_have_openai_s_form(served: Served) -> None:
     assert (status, error["message"]) == (404, "POST /v1/embeddings: Not Found")
     status, error = fault_of(lambda: chat(served, "x" * 80))
     assert (status, error["code"], error["param"]) == (400, "context_length_exceeded", "messages")
-    request = Request(f"{served.url}/completions", b"{not json", {"Content-Type": "application/json"})
-    with pytest.raises(OSError, match="400"):
-        urlopen(request)
+    messages = [{"role": "user", "content": [{"type": "text", "text": 1}]}]
+    status, error = fault_of(lambda: served.client.chat.completions.create(model="echo", messages=messages))
+    assert (status, error["param"]) == (400, "messages[0].content[0].text")
+    served.engine.tokenizer.begin = []
+    status, error = fault_of(lambda: complete(served, ""))
+    assert (status, error["param"]) == (400, "prompt")
+    assert error["message"] == "empty prompt: expected at least one token; this tokenizer adds none of its own"
+
+
+def refused(served: Served, body: bytes) -> Any:
+    """The error of a body that the client would not send."""
+    request = Request(f"{served.url}/completions", body, {"Content-Type": "application/json"})
+    with pytest.raises(HTTPError) as caught:
+        urlopen(request, timeout=10)
+    with caught.value as reply:
+        assert reply.code == 400
+        return json.load(reply)["error"]
+
+
+def test_a_body_that_is_no_json_or_no_text(served: Served) -> None:
+    error = refused(served, b"{not json")
+    assert (error["type"], error["param"]) == ("invalid_request_error", None)
+    assert error["message"].startswith("the body is no JSON: ")
+    error = refused(served, rb'{"model": "echo", "prompt": "caf\udce9"}')
+    assert error["param"] == "prompt"
+    assert error["message"] == "prompt is not valid Unicode ('\\udce9' at character 3): give it in UTF-8"
+    assert refused(served, rb'{"model": "echo", "prompt": "x", "stop": "\udce9"}')["param"] == "stop[0]"
+    assert "unicode" in refused(served, rb'{"\udce9": "echo", "prompt": "x"}')["message"]
+
+
+def test_an_empty_prompt_where_the_tokenizer_begins_a_text(served: Served) -> None:
+    assert complete(served, "").usage.prompt_tokens == 1
+
+
+def test_a_prompt_that_is_long_to_read_stops_nobody_else(served: Served) -> None:
+    """Prompts were once read within the event loop: one of three megabytes stopped the whole server for half a minute."""
+    reading, go_on = threading.Event(), threading.Event()
+    encode = served.engine.tokenizer.encode
+
+    def encode_slowly(text: str, special: bool = True) -> list[int]:
+        reading.set()
+        go_on.wait(30)
+        found: list[int] = encode(text, special)
+        return found
+
+    served.engine.tokenizer.encode = encode_slowly
+    texts: list[str] = []
+    asking = threading.Thread(target=lambda: texts.append(complete(served).choices[0].text))
+    asking.start()
+    assert reading.wait(10)
+    assert health(served) == {"status": "ok"}
+    assert complete(served, [104, 105]).choices[0].text == "hi"
+    go_on.set()
+    asking.join()
+    assert texts == ["hello"]
 
 
 def test_book_keeping_neutral_values_and_nulls_change_nothing(served: Served) -> None:
     options = {"user": "me", "frequency_penalty": 0, "echo": False, "logprobs": None, "max_tokens": None, "stop": None}
     assert complete(served, **options).choices[0].text == "hello"
+    assert chat(served, "hi", "ho", "hm", tool_choice="none").choices[0].message.content == "User: hi\nAssistant: ho"
 
 
 def test_clients_are_batched_together(served: Served) -> None:
@@ -326,6 +393,46 @@ def test_while_the_engine_is_down_requests_are_refused(served: Served) -> None:
     assert (caught.value.status_code, caught.value.response.headers["retry-after"]) == (503, "2")
     with pytest.raises(OSError, match="503"):
         urlopen(served.url.removesuffix("/v1") + "/health")
+
+
+def test_stages_that_die_while_nothing_runs_are_started_again(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were once noticed by the next request, which they cost."""
+    served.engine.stage_fault = StageError("stage 1 was killed")
+    assert complete(served).choices[0].text == "hello"
+    assert served.engine.starts == 2
+    monkeypatch.setattr("rag.serving.loop._LOOK", 0.02)
+    assert complete(served).choices[0].text == "hello"
+    served.engine.stage_fault = StageError("stage 1 was killed")
+    wait_for(lambda: served.engine.starts == 3)
+    wait_for(lambda: health(served) == {"status": "ok"})
+
+
+def test_a_request_that_meets_a_fault_hears_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the look whether the engine is up and the queue a fault once fitted: the request ended well, and "cancelled"."""
+    loop = EngineLoop(ScriptedEngine())  # type: ignore[arg-type]
+    error, heard = GenirError("stage 0 died"), list[Update]()
+    failing = threading.Thread(target=loop._fail, args=(error,))
+
+    class Listener(_Listener):
+        def __init__(self, listen: Listen) -> None:
+            super().__init__(listen)
+            failing.start()
+            failing.join(0.3)
+
+    monkeypatch.setattr("rag.serving.loop._Listener", Listener)
+    request = loop.submit([104], SamplingParams(), heard.append)
+    failing.join()
+    assert [update.error for update in heard] == [error]
+    loop._listeners.clear()
+    request.finish_reason = "cancelled"
+    assert request.on_update is not None
+    request.on_update(request)
+    assert len(heard) == 1  # what has ended ends once
+    with pytest.raises(EngineDownError, match="the engine is down: stage 0 died"):
+        loop.submit([104], SamplingParams(), heard.append)
+    loop.close()
+    with pytest.raises(EngineDownError, match="the server is shutting down"):
+        loop.submit([104], SamplingParams(), heard.append)
 
 
 def test_closing_ends_what_runs() -> None:
