@@ -123,7 +123,7 @@ def test_the_configurations_in_the_package_are_valid() -> None:
         if file.stem == "ablation":
             configs = [row.sequence for row in AblationConfig.read(file).rows.values()]
         else:
-            configs = [QualityConfig.read(file).sequence if file.stem == "quality" else ModelConfig.read(file)]
+            configs = [QualityConfig.read(file).sequence if file.stem.startswith("quality") else ModelConfig.read(file)]
         assert {config.architecture for config in configs} == {"code_decoder"}
 
 
