@@ -97,7 +97,7 @@ def _elsewhere(query: Query, questions: Questions, words: int, rng: random.Rando
     """The question over another passage of the article, which holds no accepted answer; None where there is none with rivals."""
     article = questions.article_of[questions.document_of[query.query_id].doc_id]
     document = rng.choice(article)
-    if any(find(answer, document.text) for answer in query.answers):
+    if _holds(document, query):
         return None
     spans = rivals(query.answers[0], document.text, question=query.text)
     if not spans:
@@ -134,8 +134,9 @@ def stretch(text: str, place: Place, words: int, rng: random.Random) -> Place:
 def answer_lessons(questions: Questions, seed: int, most: int = 0) -> Iterator[Lesson]:
     """Statements for the head `answer`, of `most` questions drawn at random where there are more: right and wrong answers.
 
-    Right: the answer, and the answer behind words of the question. Wrong: a rival, bare and behind the same words; a span of another
-    passage, with that one, which does not answer, and with this one, which does not hold it; the answer with its last word from there.
+    Right: the answer. Wrong: a rival; a span of another passage, with that one, which does not answer, and with this one, which does not
+    hold it; the answer with its last word from there. Each stands there bare, and behind words of the question, so that form tells
+    nothing.
     """
     rng = random.Random(f"{seed} statements")
     queries = rng.sample(questions.queries, most) if 0 < most < len(questions.queries) else questions.queries
@@ -145,30 +146,29 @@ def answer_lessons(questions: Questions, seed: int, most: int = 0) -> Iterator[L
         if found is None:
             continue
         answer, spans = found
-        echo = " ".join(query.text.rstrip("?").split()[1:])
-        yield _judged(answer, document, query, "supported")
-        yield _judged(f"{echo} {answer}", document, query, "supported")
+        claims: list[tuple[str, Document, Verdict]] = [(answer, document, "supported")]
         if spans:
-            start, end = rng.choice(spans)
-            rival = document.text[start:end]
-            yield _judged(rival, document, query, "unsupported")
-            yield _judged(f"{echo} {rival}", document, query, "unsupported")
+            claims.append((_text(document, rng.choice(spans)), document, "unsupported"))
         other = rng.choice(questions.article_of[document.doc_id])
-        if any(find(one, other.text) for one in query.answers):
-            continue
-        foreign = rivals(answer, other.text, query.answers, query.text)
+        foreign = [] if _holds(other, query) else rivals(answer, other.text, query.answers, query.text)
         if foreign:
-            start, end = rng.choice(foreign)
-            stranger = other.text[start:end]
-            yield _judged(stranger, other, query, "unsupported")
+            stranger = _text(other, rng.choice(foreign))
             mixed = " ".join([*answer.split()[:-1], stranger.split()[-1]])
-            for claim in dict.fromkeys((stranger, mixed)):
-                if not find(claim, document.text):
-                    yield _judged(claim, document, query, "unsupported")
+            absent = [claim for claim in dict.fromkeys((stranger, mixed)) if not find(claim, document.text)]
+            claims += [(stranger, other, "unsupported"), *((claim, document, "unsupported") for claim in absent)]
+        echo = " ".join(query.text.rstrip("?").split()[1:])
+        for claim, evidence, verdict in claims:
+            yield Lesson(Statement(claim, evidence.text, query.text), verdict)
+            yield Lesson(Statement(f"{echo} {claim}", evidence.text, query.text), verdict)
 
 
-def _judged(claim: str, document: Document, query: Query, verdict: Verdict) -> Lesson:
-    return Lesson(Statement(claim, document.text, query.text), verdict)
+def _text(document: Document, place: Place) -> str:
+    return document.text[place[0] : place[1]]
+
+
+def _holds(document: Document, query: Query) -> bool:
+    """Whether an accepted answer stands in a passage."""
+    return any(find(answer, document.text) for answer in query.answers)
 
 
 def _draw(places: Sequence[Place], most: int, shown: Place, rng: random.Random) -> list[Place]:
