@@ -12,7 +12,7 @@ here; a number beyond the sentences found leaves the rationale out.
 
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 from genir.errors import DataError
 from genir.formats import QUERIES, load_dataset
 from genir.records import Dataset, Document, Query
+from rag.attribution import lexical_support
 from rag.checker_spans import Place, rivals
 from rag.sentences import split_sentences
 from rag.verification import Statement
@@ -110,11 +111,13 @@ def scifact_sentences(folder: Path, split: str) -> CheckerSet:
     dataset = load_dataset(folder, [split])
     judged: list[Judged] = []
     left_out = 0
-    for group, (query, rationale) in enumerate(scifact_rationales(folder, dataset, split)):
+    claims: dict[str, int] = {}
+    for query, rationale in scifact_rationales(folder, dataset, split):
         if rationale is None:
             left_out += 1
             continue
         label, evidence, _ = rationale
+        group = claims.setdefault(query.query_id, len(claims))
         judged.append(Judged(Statement(query.text, evidence), label == "SUPPORT", group))
     return CheckerSet("scifact", tuple(judged), left_out)
 
@@ -149,8 +152,6 @@ def shortness(statement: Statement) -> float:
 
 def containment(statement: Statement) -> float:
     """The share of the claim's words that stand in the passage, all words alike."""
-    from rag.attribution import lexical_support
-
     return lexical_support(statement.claim, statement.evidence)
 
 
@@ -179,8 +180,3 @@ def _records(path: Path, key: str) -> Iterator[dict[str, Any]]:
                         f"{path}:{number}: has no list {key!r}, which a checker is measured by; give that data set's folder"
                     )
                 yield record
-
-
-def judged_statements(judged: Sequence[Judged]) -> list[Statement]:
-    """The statements alone."""
-    return [one.statement for one in judged]

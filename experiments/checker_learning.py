@@ -47,12 +47,12 @@ class CheckerConfig:
     scorer: bool = True  # False: a logistic model of the features alone
     question_tokens: int = 48
     passage_tokens: int = 256
-    shown_words: int = 100  # of a passage, in training
+    shown_words: int = 50  # of a passage, in training
     wrong_passages: float = 0.15  # share of lessons whose passage does not hold the answer
     lessons: int = 0  # training questions at most, drawn at random; 0 for all
     more_lessons: int = 0  # the same, of `more`
     dev_pairs: int = 300  # swapped answers at most that its states are measured on
-    strength: float = 0.3  # of the logistic heads: scikit-learn's C
+    strength: float = 3.0  # of the logistic heads: scikit-learn's C
     training: CheckerTraining = field(default_factory=CheckerTraining)
     device: str = "auto"
 
@@ -106,7 +106,9 @@ def train_checker(
     if config.scorer:
         scorer = _start(config, reader)
         lessons = _lessons(dataset, more, config)
-        made_of = f"{inputs} {asdict(config) | {'training': None}}"
+        made_of = (
+            f"{inputs} {asdict(replace(config, training=CheckerTraining(), strength=1.0))}"  # all but what comes later
+        )
         progress = train(
             scorer,
             SpanObjective(scorer, lessons),

@@ -76,7 +76,7 @@ class ClaimChecker:
         """The names of what it weighs."""
         return NAMES if self.scorer is None else (*NAMES, _LOGIT)
 
-    def fit(self, lessons: Sequence[Lesson], strength: float = 1.0) -> "ClaimChecker":
+    def fit(self, lessons: Sequence[Lesson], strength: float = 3.0) -> "ClaimChecker":
         """Learn a head for each task that has lessons; `strength` is scikit-learn's C, the inverse of the penalty's weight.
 
         Raises DataError for a task whose lessons all have one verdict, and without lessons.

@@ -24,11 +24,11 @@ from rag.checker_spans import Place
 class CheckerTraining(TrainingConfig):
     """`genir.training.TrainingConfig` with defaults for the span scorer."""
 
-    epochs: int = 2
-    batch_size: int = 24
-    learning_rate: float = 1e-4
-    fresh_learning_rate: float = 5e-4
-    warmup: float = 0.06
+    epochs: int = 1
+    batch_size: int = 16
+    learning_rate: float = 2e-4
+    fresh_learning_rate: float = 1e-3
+    warmup: float = 0.1
     evaluate_every: int = 150
 
 
