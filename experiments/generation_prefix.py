@@ -40,22 +40,23 @@ def prefix_sharing(folder: Path, sizes: PrefixSizes) -> list[dict[str, Any]] | d
     drawn = random.Random(sizes.seed).sample(asked, min(sizes.questions, len(asked)))
     streams = {"neighbours ask alike": list(asked[: sizes.questions]), "random order": drawn}
     options = EngineOptions(dtype="float32", threads=sizes.cores, max_running=sizes.running)
-    return [
-        {"questions": name} | _measure(folder, options, prompts_of(dataset, queries, sizes.passages), sizes.new_tokens)
-        for name, queries in streams.items()
-    ]
+    engine = LlamaEngine(folder, options)  # not started: asked for lengths alone
+    prompts = {name: prompts_of(dataset, queries, sizes, engine) for name, queries in streams.items()}
+    return [{"questions": name} | _measure(folder, options, texts, sizes.new_tokens) for name, texts in prompts.items()]
 
 
-def prompts_of(dataset: Dataset, queries: list[Query], passages: int) -> list[str]:
-    """What a generator is asked: BM25's best passages and the question, in the default template."""
-    from rag.prompt import build_prompt
+def prompts_of(dataset: Dataset, queries: list[Query], sizes: PrefixSizes, engine: LlamaEngine) -> list[str]:
+    """What a generator is asked: as much of BM25's best passages as its context holds, and the question, in the default template."""
+    from rag.prompt import DEFAULT_TEMPLATE, build_prompt
     from retrievers.bm25 import BM25Retriever
 
-    run = BM25Retriever().build(dataset.corpus).search(queries, passages)
+    run = BM25Retriever().build(dataset.corpus).search(queries, sizes.passages)
     documents = dataset.documents()
+    found = [[documents[one.doc_id] for one in run.rankings.get(query.query_id, ())] for query in queries]
+    budget = engine.context_length() - sizes.new_tokens
     return [
-        build_prompt(query.text, [documents[found.doc_id] for found in run.rankings.get(query.query_id, ())])
-        for query in queries
+        build_prompt(query.text, passages, DEFAULT_TEMPLATE, budget, engine.count_tokens)
+        for query, passages in zip(queries, found, strict=True)
     ]
 
 

@@ -155,6 +155,15 @@ def test_prompts_of_a_retriever_share_beginnings(tmp_path: Path) -> None:
     assert prefix_sharing(folder, PrefixSizes()) == {"skipped": "needs questions and passages: give --data DIR"}
 
 
+def test_passages_longer_than_the_context_are_cut_to_it(tmp_path: Path) -> None:
+    queries = {"q0": Query("q0", "What of Aix?")}
+    town = Document("d0", "Aix has springs and markets. " * 40)
+    write_dataset(Dataset("towns", (town,), queries, {"test": Qrels({"q0": {"d0": 1}})}), tmp_path / "towns")
+    folder = save_random_llama(tmp_path / "model", replace(TINY.shape, max_position_embeddings=512))
+    [row, _] = prefix_sharing(folder, PrefixSizes(tmp_path / "towns", questions=1, passages=1, new_tokens=2, cores=1))
+    assert 400 < row["prompt_tokens"] <= 510
+
+
 @pytest.mark.slow
 def test_two_stages(tmp_path: Path) -> None:
     sizes = replace(TINY, shape=replace(TINY.shape, num_hidden_layers=4), ladder=replace(TINY.ladder, stages=2))
