@@ -18,14 +18,15 @@ from experiments.checker_data import CheckerSet, scifact_rationales, swapped_pai
 from experiments.checker_lessons import Questions, answer_lessons, span_lessons
 from experiments.checker_scoring import auroc, score_statements
 from experiments.data_stage import tell_reused
+from experiments.training_folder import TrainingFolder
 from genir.config import from_mapping, load_toml
 from genir.devices import pick_device, seed_everything
 from genir.embedding import DEFAULT_ENCODER, TextEncoder, encoder_fingerprint
-from genir.errors import ArtefactError, ConfigError, DataError
+from genir.errors import ConfigError, DataError
 from genir.formats import dataset_sha256, load_dataset
-from genir.manifest import MANIFEST, check_out, is_current, read_manifest, sha256_of, write_json, write_manifest
+from genir.manifest import is_current, read_manifest, sha256_of, write_json, write_manifest
 from genir.records import Dataset, Qrels, Verdict
-from genir.training import BEST, CHECKPOINT, discard_checkpoint, train
+from genir.training import discard_checkpoint, train
 from rag.checker import ClaimChecker, Lesson
 from rag.checker_network import Asked, SpanScorer
 from rag.checker_spans import stand
@@ -34,7 +35,7 @@ from rag.verification import Statement
 
 STAGE = "claim checker"
 MADE_BY = "genir rag train-checker"
-_WRITTEN = (CHECKPOINT, BEST, "checker.json", "checker.safetensors", "spans", "training.json")
+_FOLDER = TrainingFolder(STAGE, "checker", ("checker.json", "checker.safetensors", "spans", "training.json"))
 _FITTED = 1000  # questions at most that a logistic head is fitted on: it has some fifty weights
 _LABELS: dict[str, Verdict] = {"SUPPORT": "supported", "CONTRADICT": "contradicted"}
 
@@ -97,12 +98,12 @@ def train_checker(
     seed = config.training.seed
     if is_current(out, STAGE, config, inputs, seed):
         return tell_reused(out, read_manifest(out, STAGE, MADE_BY))
-    _check_out(out, resume)
+    _FOLDER.check(out, resume)
     begun = time.monotonic()
     seed_everything(seed)
     dev = [half_of(dataset, "dev", parity) for parity in (0, 1)]
     chosen_by = _first_pairs(swapped_pairs(dev[0], "dev", seed), config.dev_pairs)
-    scorer, facts = None, dict[str, Any]()
+    scorer, facts, curve = None, dict[str, Any](), dict[str, Any]()
     if config.scorer:
         scorer = _start(config, reader)
         lessons = _lessons(dataset, more, config)
@@ -119,7 +120,7 @@ def train_checker(
             resume,
             made_of,
         )
-        write_json(out / "training.json", asdict(progress))
+        curve = asdict(progress)
         facts = {"lessons": len(lessons), "start_dev": progress.history[0]["dev"], "best_dev": progress.best}
     asked = Questions.of(dev[1], "dev") if scorer else Questions.of(dataset, "train")
     statements = list(answer_lessons(asked, seed, _FITTED))
@@ -133,7 +134,10 @@ def train_checker(
         "statements": len(statements),
         "seconds": round(time.monotonic() - begun, 1),
     }
+    _FOLDER.clear(out)
     checker.save(out)
+    if scorer is not None:
+        write_json(out / "training.json", curve)
     manifest = write_manifest(out, STAGE, config, inputs, seed, **facts)
     discard_checkpoint(out)
     return manifest
@@ -196,16 +200,3 @@ def _dev_figure(scorer: SpanScorer, dev: CheckerSet) -> Callable[[], float]:
         return round(auroc(logits, dev.judged, resamples=1).value, 6)
 
     return figure
-
-
-def _check_out(out: Path, resume: bool) -> None:
-    if (out / MANIFEST).is_file():
-        read_manifest(out, STAGE, MADE_BY)
-        raise ArtefactError(
-            f"{out}: holds a finished checker of other inputs or settings; give the name of a new folder"
-        )
-    check_out(out, _WRITTEN)
-    if (out / CHECKPOINT).is_file() and not resume:
-        raise ArtefactError(
-            f"{out}: holds an unfinished training; go on with --resume, or delete {CHECKPOINT} there to begin anew"
-        )

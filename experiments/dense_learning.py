@@ -5,11 +5,8 @@ the result is never below its start there. A data set without a dev split is mea
 left out of training.
 """
 
-import hashlib
-import json
 import random
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,14 +14,14 @@ from typing import Any
 
 from experiments.data_stage import tell_reused
 from experiments.registry import parse_settings
+from experiments.training_folder import TrainingFolder, fingerprint
 from genir.config import from_mapping, load_toml
 from genir.devices import pick_device, seed_everything
 from genir.embedding import TextEncoder, encoder_fingerprint
-from genir.errors import ArtefactError, ConfigError, DataError, unknown_name
+from genir.errors import ConfigError, DataError, unknown_name
 from genir.formats import CORPUS, QRELS, QUERIES, load_dataset
 from genir.manifest import (
     MANIFEST,
-    check_out,
     is_current,
     read_manifest,
     sha256_of,
@@ -35,7 +32,7 @@ from genir.measures import evaluate
 from genir.protocols import Retriever
 from genir.pseudo_queries import PseudoQueryConfig, make_pseudo_queries
 from genir.records import Dataset, Document, Qrels, Query
-from genir.training import BEST, CHECKPOINT, discard_checkpoint, train
+from genir.training import discard_checkpoint, train
 from retrievers.bi_encoder import BiEncoder, LiveEncoder
 from retrievers.bm25 import BM25Retriever
 from retrievers.dense import DenseRetriever
@@ -46,10 +43,14 @@ from retrievers.index_files import read_json
 STAGE = "dense encoder"
 MADE_BY = "genir train-dense"
 # What an encoder's folder may hold before its manifest is written: a saved model, and the tokenizers' files.
-_WRITTEN = (
-    *("config.json", "model.safetensors", "training.json", "tokenizer.json", "tokenizer_config.json"),
-    *("special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt"),
-    *("spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "chat_template.jinja"),
+_FOLDER = TrainingFolder(
+    STAGE,
+    "encoder",
+    (
+        *("config.json", "model.safetensors", "training.json", "tokenizer.json", "tokenizer_config.json"),
+        *("special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt"),
+        *("spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "chat_template.jinja"),
+    ),
 )
 _CONFUSED = 20  # documents that BM25 ranks highest for a dev query belong to the dev pool
 
@@ -96,7 +97,7 @@ def train_dense(
     inputs = _inputs(data, config)
     if is_current(out, STAGE, config, inputs, config.training.seed):
         return tell_reused(out, read_manifest(out, STAGE, MADE_BY))
-    _check_out(out, resume)
+    _FOLDER.check(out, resume)
     begun = time.monotonic()
     seed_everything(config.training.seed)
     asked, dev = _training_and_dev(dataset, config)
@@ -105,7 +106,7 @@ def train_dense(
     pool = _dev_pool(dataset.corpus, dev, config.dev_documents)
     figure = _dev_figure(model, dev, pool, config)
     objective = ContrastiveObjective(model, data_set, config.scale, config.hard_negatives)
-    made_of = _fingerprint(config, inputs, data_set)
+    made_of = fingerprint(config, inputs, [asdict(group) for group in data_set.groups])
     progress = train(model, objective, data_set.examples(), figure, config.training, out, resume, made_of)
     facts = {
         "documents": len(dataset.corpus),
@@ -119,7 +120,7 @@ def train_dense(
         "mining_seconds": round(mining_seconds, 1),
         "seconds": round(time.monotonic() - begun, 1),
     }
-    _clear(out)
+    _FOLDER.clear(out)
     model.save(out)
     write_json(
         out / "training.json", {**asdict(progress), "measure": facts["measure"], "seconds_of_all": facts["seconds"]}
@@ -146,34 +147,6 @@ def _inputs(data: Path, config: DenseConfig) -> dict[str, str]:
     files = [data / CORPUS, data / QUERIES, *(data / QRELS / f"{split}.tsv" for split in _splits(data))]
     read = {path.relative_to(data).with_suffix("").as_posix(): sha256_of(path) for path in files if path.is_file()}
     return {**read, "pretrained": encoder_fingerprint(config.encoder)}
-
-
-def _fingerprint(config: DenseConfig, inputs: Mapping[str, str], data_set: TrainingSet) -> str:
-    """What a checkpoint must have been made of to be resumed: everything but when to stop, which the loop itself checks."""
-    plain = {name: value for name, value in asdict(config).items() if name != "training"}
-    mined = [asdict(group) for group in data_set.groups]
-    return hashlib.sha256(json.dumps([plain, dict(inputs), mined], sort_keys=True).encode()).hexdigest()
-
-
-def _check_out(out: Path, resume: bool) -> None:
-    if (out / MANIFEST).is_file():
-        read_manifest(out, STAGE, MADE_BY)
-        warnings.warn(f"{out}: holds a finished encoder of other inputs or settings; it will be replaced", stacklevel=3)
-    else:
-        check_out(out, (CHECKPOINT, BEST, *_WRITTEN))
-    if (out / CHECKPOINT).is_file() and not resume:
-        raise ArtefactError(
-            f"{out}: holds an unfinished training; go on with --resume, or delete {CHECKPOINT} there to begin anew"
-        )
-
-
-def _clear(out: Path) -> None:
-    """Remove an earlier encoder, its manifest first: from there on the folder counts as unfinished."""
-    if (out / MANIFEST).is_file():
-        outputs = read_manifest(out, STAGE, MADE_BY)["outputs"]
-        (out / MANIFEST).unlink()
-        for name in outputs:
-            (out / name).unlink()
 
 
 def _training_and_dev(dataset: Dataset, config: DenseConfig) -> tuple[Questions, Questions]:

@@ -8,11 +8,9 @@ manifest; not the passages, which are read from the data folder that it was trai
 import hashlib
 import json
 import random
-import shutil
 import time
-import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -25,16 +23,17 @@ from experiments.examples import DevSet, make_examples
 from experiments.identifiers import load_identifiers
 from experiments.joint_settings import JointConfig
 from experiments.learning import check_same_corpus
+from experiments.training_folder import TrainingFolder, fingerprint
 from genir.constraints import PrefixTree
 from genir.devices import pick_device, seed_everything
 from genir.embedding import encoder_fingerprint
-from genir.errors import ArtefactError, ConfigError
+from genir.errors import ConfigError
 from genir.formats import CORPUS, QRELS, QUERIES, load_dataset
-from genir.manifest import MANIFEST, check_out, is_current, read_manifest, sha256_of, write_json, write_manifest
+from genir.manifest import is_current, read_manifest, sha256_of, write_json, write_manifest
 from genir.measures import evaluate
 from genir.models.causal import CausalModel
 from genir.records import Dataset, Run
-from genir.training import BEST, CHECKPOINT, discard_checkpoint, train
+from genir.training import discard_checkpoint, train
 from rag.joint_config import JointSettings
 from rag.joint_lessons import JointLesson, make_lessons
 from rag.joint_model import SETTINGS_FILE, JointModel
@@ -44,7 +43,9 @@ from rag.scoring import f1
 
 STAGE = "joint model"
 MADE_BY = "genir train-joint"
-_WRITTEN = ("config.json", "network", "own_embedding.safetensors", SETTINGS_FILE, "docids", "training.json")
+_FOLDER = TrainingFolder(
+    STAGE, "model", ("config.json", "network", "own_embedding.safetensors", SETTINGS_FILE, "docids", "training.json")
+)
 
 
 def train_joint(
@@ -68,7 +69,7 @@ def train_joint(
     check_same_corpus(made, inputs["corpus"], docids, data)
     if is_current(out, STAGE, config, inputs, config.training.seed):
         return tell_reused(out, read_manifest(out, STAGE, MADE_BY))
-    _check_out(out, resume)
+    _FOLDER.check(out, resume)
     begun = time.monotonic()
     seed_everything(config.training.seed)
     table = _table(docids)
@@ -80,8 +81,8 @@ def train_joint(
     learner = JointLearner(model.writer, sequences)
     objective = JointObjective(model.writer, sequences, config.loss)
     figure = _dev_figure(model, dev)
-    progress = train(learner, objective, examples, figure, config.training, out, resume, _fingerprint(config, inputs))
-    _clear(out)
+    progress = train(learner, objective, examples, figure, config.training, out, resume, fingerprint(config, inputs))
+    _FOLDER.clear(out)
     model.save(out)
     table.save(out / "docids")
     facts = {
@@ -127,12 +128,6 @@ def _inputs(
         read["answers_of"] = hashlib.sha256(json.dumps(sorted(answers_of)).encode()).hexdigest()
     start = config.causal.source or config.causal.tokenizer
     return {**read, "docids": sha256_of(docids), "start": encoder_fingerprint(start)}
-
-
-def _fingerprint(config: JointConfig, inputs: Mapping[str, str]) -> str:
-    """What a checkpoint must have been made of to be resumed: everything but when to stop, which the loop itself checks."""
-    plain = {name: value for name, value in asdict(config).items() if name != "training"}
-    return hashlib.sha256(json.dumps([plain, dict(inputs)], sort_keys=True).encode()).hexdigest()
 
 
 def _table(folder: Path) -> DocIDTable:
@@ -216,25 +211,3 @@ def _dev_figure(model: JointModel, dev: DevSet) -> Callable[[], float]:
         return round((rank + sum(told) / len(told)) / 2, 6)
 
     return figure
-
-
-def _check_out(out: Path, resume: bool) -> None:
-    check_out(out, (*_WRITTEN, CHECKPOINT, BEST))
-    if (out / MANIFEST).is_file():
-        read_manifest(out, STAGE, MADE_BY)
-        warnings.warn(f"{out}: holds a finished model of other inputs or settings; it will be replaced", stacklevel=3)
-    if (out / CHECKPOINT).is_file() and not resume:
-        raise ArtefactError(
-            f"{out}: holds an unfinished training; go on with --resume, or delete {CHECKPOINT} there to begin anew"
-        )
-
-
-def _clear(out: Path) -> None:
-    """Remove an earlier model, its manifest first: from there on the folder counts as unfinished."""
-    (out / MANIFEST).unlink(missing_ok=True)
-    for name in _WRITTEN:
-        path = out / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)

@@ -6,7 +6,6 @@ kept.
 
 import shutil
 import time
-import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -24,9 +23,10 @@ from experiments.examples import DevSet, ExamplesConfig, make_examples
 from experiments.identifiers import Identifiers, load_identifiers, make_searcher, one_each
 from experiments.learned_identifiers import LearnedConfig, Lesson, discard_rounds, learn_identifiers
 from experiments.material import gather_pseudo_queries
-from experiments.model_folder import MATERIAL, WRITTEN, clear, fingerprint, inputs_of
+from experiments.model_folder import MATERIAL, WRITTEN, inputs_of
 from experiments.ngram_examples import NgramConfig, ngram_examples
 from experiments.teaching import TeacherConfig, ask_teacher
+from experiments.training_folder import TrainingFolder, fingerprint
 from experiments.view_examples import check_views, view_examples
 from genir.config import from_mapping, load_toml
 from genir.devices import pick_device, seed_everything
@@ -35,7 +35,6 @@ from genir.errors import ArtefactError, ConfigError
 from genir.formats import load_dataset
 from genir.manifest import (
     MANIFEST,
-    check_out,
     is_current,
     read_manifest,
     write_json,
@@ -49,12 +48,13 @@ from genir.models.seq2seq import Seq2SeqConfig, Seq2SeqModel
 from genir.objectives import CrossEntropyObjective, Objective, RankingObjective
 from genir.pseudo_queries import PseudoQuery
 from genir.records import Dataset
-from genir.training import BEST, CHECKPOINT, TrainingConfig, discard_checkpoint
+from genir.training import TrainingConfig, discard_checkpoint
 from genir.view_ranking import ViewRankingObjective
 from retrievers.generative import GenerativeSettings
 
 STAGE = "model"
 MADE_BY = "genir train"
+_FOLDER = TrainingFolder(STAGE, "model", WRITTEN)
 DEV_MEASURE = "RR@10"
 
 
@@ -138,15 +138,9 @@ def train_model(
     check_same_corpus(made, inputs["corpus"], docids, data)
     if is_current(out, STAGE, config, inputs, config.training.seed):
         return tell_reused(out, read_manifest(out, STAGE, MADE_BY))
-    check_out(out, (*WRITTEN, CHECKPOINT, BEST))
     if (out / "docids" / MANIFEST).is_file():  # a model's own copy has no manifest
         raise ArtefactError(f"{out}: already holds identifiers ({out / 'docids'}); give the name of a new folder")
-    if (out / MANIFEST).is_file():
-        warnings.warn(f"{out}: holds a finished model of other inputs or settings; it will be replaced", stacklevel=2)
-    if (out / CHECKPOINT).is_file() and not resume:
-        raise ArtefactError(
-            f"{out}: holds an unfinished training; go on with --resume, or delete {CHECKPOINT} there to begin anew"
-        )
+    _FOLDER.check(out, resume)
     begun = time.monotonic()
     table = load_identifiers(docids)
     whole = one_each(table)
@@ -175,7 +169,7 @@ def train_model(
         "start_dev": progress.history[0]["dev"],
         "seconds": round(time.monotonic() - begun, 1),
     }
-    clear(out)
+    _FOLDER.clear(out)
     model.save(out)
     table.save(out / "docids")
     write_json(out / "titles.json", {document.doc_id: document.title for document in dataset.corpus})

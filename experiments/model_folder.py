@@ -1,12 +1,8 @@
 """What a model folder holds, what it was made of, and how an earlier model leaves it."""
 
-import hashlib
-import json
 import shutil
-from collections.abc import Collection, Mapping
-from dataclasses import asdict
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from experiments.material import GeneratorConfig
 from experiments.teaching import TeacherConfig
@@ -38,12 +34,6 @@ def inputs_of(
     return {**read, **models, "docids": sha256_of(docids)}
 
 
-def fingerprint(config: Any, inputs: Mapping[str, str]) -> str:
-    """What a checkpoint must have been made of to be resumed: everything but when to stop, which TrainingConfig decides."""
-    plain = {name: value for name, value in asdict(config).items() if name != "training"}
-    return hashlib.sha256(json.dumps([plain, dict(inputs)], sort_keys=True).encode()).hexdigest()
-
-
 def copy_model(source: Path, out: Path, without: Collection[str] = ()) -> None:
     """What a finished model's folder holds, but for its manifest and what is named `without`; `out` counts as unfinished from there."""
     (out / MANIFEST).unlink(missing_ok=True)
@@ -55,17 +45,6 @@ def copy_model(source: Path, out: Path, without: Collection[str] = ()) -> None:
         elif path.name != MANIFEST:
             out.mkdir(parents=True, exist_ok=True)
             shutil.copy2(path, out / path.name)
-
-
-def clear(out: Path) -> None:
-    """Remove an earlier model, its manifest first: from there on the folder counts as unfinished."""
-    (out / MANIFEST).unlink(missing_ok=True)
-    for name in WRITTEN:
-        path = out / name
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def history_of(folder: Path) -> list[dict[str, float]]:

@@ -5,11 +5,8 @@ question is left out where it reads like one of them, and where its passage is o
 manifest says how many were, by reason. The weights that were best on dev are kept, and what is saved is measured as it was saved.
 """
 
-import hashlib
-import json
 import time
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,26 +14,32 @@ from typing import Any
 from experiments.data_stage import tell_reused
 from experiments.registry import parse_settings
 from experiments.span_questions import Asked, HeldOut, choose_questions
+from experiments.training_folder import TrainingFolder, fingerprint
 from genir.config import from_mapping, load_toml
 from genir.devices import pick_device, seed_everything
 from genir.embedding import encoder_fingerprint
-from genir.errors import ArtefactError, ConfigError, unknown_name
+from genir.errors import ConfigError, unknown_name
 from genir.formats import CORPUS, QRELS, QUERIES, load_dataset
-from genir.manifest import MANIFEST, check_out, is_current, read_manifest, sha256_of, write_json, write_manifest
-from genir.training import BEST, CHECKPOINT, discard_checkpoint, train
+from genir.manifest import is_current, read_manifest, sha256_of, write_json, write_manifest
+from genir.training import discard_checkpoint, train
 from rag.scoring import f1
 from rag.span_calibration import calibrate, make_cases
 from rag.span_model import SpanModel
 from rag.span_negatives import WrongPassages
 from rag.span_reader import SETTINGS_FILE, WEIGHTS_FILE, SpanReader, SpanSettings, load_model
-from rag.span_training import Learner, SpanConfig, SpanObjective, TrainingSet, make_training_set
+from rag.span_training import Learner, SpanConfig, SpanObjective, make_training_set
+from retrievers.index_files import read_json
 
 STAGE = "span reader"
 MADE_BY = "genir train-reader span"
 # What a reader's folder may hold before its manifest is written: a saved reader, and the tokenizers' files.
-_WRITTEN = (
-    *("config.json", WEIGHTS_FILE, SETTINGS_FILE, "training.json", "tokenizer.json", "tokenizer_config.json"),
-    *("special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt"),
+_FOLDER = TrainingFolder(
+    STAGE,
+    "reader",
+    (
+        *("config.json", WEIGHTS_FILE, SETTINGS_FILE, "training.json", "tokenizer.json", "tokenizer_config.json"),
+        *("special_tokens_map.json", "added_tokens.json", "vocab.txt", "vocab.json", "merges.txt"),
+    ),
 )
 
 
@@ -76,7 +79,7 @@ def train_span(
     inputs = _inputs(data, config, exclude)
     if is_current(out, STAGE, config, inputs, config.training.seed):
         return tell_reused(out, read_manifest(out, STAGE, MADE_BY))
-    _check_out(out, resume)
+    _FOLDER.check(out, resume)
     begun = time.monotonic()
     seed_everything(config.training.seed)
     asked, dev, left_out = choose_questions(
@@ -94,12 +97,12 @@ def train_span(
     learnt = make_training_set(reader.maker, asked, wrong, config)
     objective = SpanObjective(model, learnt, config.max_answer_tokens)
     learner = Learner(model, learnt.windows)
-    made_of = _fingerprint(config, inputs, learnt)
+    made_of = fingerprint(config, inputs, [asdict(group) for group in learnt.groups], ("training", "storage"))
     progress = train(
         learner, objective, learnt.examples(), lambda: _f1(reader, dev), config.training, out, resume, made_of
     )
     chosen = calibrate(reader, cases)
-    _clear(out)
+    _FOLDER.clear(out)
     tuned = reader.with_settings(temperature=chosen.temperature, min_confidence=chosen.min_confidence)
     tuned.save(out, config.storage)
     saved = SpanReader.load(out, config.device, config.training.precision)
@@ -145,34 +148,6 @@ def _start(config: SpanConfig) -> SpanModel:
     return SpanModel.pretrained(config.encoder, config.max_length)
 
 
-def _fingerprint(config: SpanConfig, inputs: Mapping[str, str], learnt: TrainingSet) -> str:
-    """What a checkpoint must have been made of to be resumed: everything but when to stop, which the loop itself checks."""
-    plain = {name: value for name, value in asdict(config).items() if name not in ("training", "storage")}
-    groups = [asdict(group) for group in learnt.groups]
-    return hashlib.sha256(json.dumps([plain, dict(inputs), groups], sort_keys=True).encode()).hexdigest()
-
-
-def _check_out(out: Path, resume: bool) -> None:
-    if (out / MANIFEST).is_file():
-        read_manifest(out, STAGE, MADE_BY)
-        warnings.warn(f"{out}: holds a finished reader of other inputs or settings; it will be replaced", stacklevel=3)
-    else:
-        check_out(out, (CHECKPOINT, BEST, *_WRITTEN))
-    if (out / CHECKPOINT).is_file() and not resume:
-        raise ArtefactError(
-            f"{out}: holds an unfinished training; go on with --resume, or delete {CHECKPOINT} there to begin anew"
-        )
-
-
-def _clear(out: Path) -> None:
-    """Remove an earlier reader, its manifest first: from there on the folder counts as unfinished."""
-    if (out / MANIFEST).is_file():
-        outputs = read_manifest(out, STAGE, MADE_BY)["outputs"]
-        (out / MANIFEST).unlink()
-        for name in outputs:
-            (out / name).unlink()
-
-
 def _f1(reader: SpanReader, asked: Asked) -> float:
     """Mean F1 where each question is read with its own passage and must be answered."""
     readings = reader.read([query.text for query, _ in asked], [[passage] for _, passage in asked])
@@ -186,10 +161,11 @@ def pack_reader(reader: Path, out: Path) -> dict[str, Any]:
     Raises ArtefactError where `reader` is none, or `out` holds something else.
     """
     manifest = read_manifest(reader, STAGE, MADE_BY)
-    check_out(out, _WRITTEN)
-    (out / MANIFEST).unlink(missing_ok=True)
-    SpanReader.load(reader).save(out, "int8")
-    write_json(out / "training.json", json.loads((reader / "training.json").read_text(encoding="utf-8")))
+    _FOLDER.check(out, resume=False)
+    whole, curve = SpanReader.load(reader), read_json(reader / "training.json")
     inputs = {**manifest["inputs"], "packed from": sha256_of(reader / WEIGHTS_FILE)}
+    _FOLDER.clear(out)  # which may be the reader's own
+    whole.save(out, "int8")
+    write_json(out / "training.json", curve)
     config = {**manifest["config"], "storage": "int8"}
     return write_manifest(out, STAGE, config, inputs, manifest["seed"], **manifest["facts"])

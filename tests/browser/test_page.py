@@ -83,7 +83,7 @@ def test_a_request_too_large_for_the_gate_leaves_the_page_alive(visit: Visit) ->
     here.page.wait_for_timeout(300)
     here.choose("retriever", "bm25")
     here.ask(PERU)
-    here.wait("grounded", ".claim")
+    assert "Lima" in here.wait("grounded", ".claim").inner_text()
 
 
 def test_markup_in_a_passage_is_shown_as_text(visit: Visit) -> None:

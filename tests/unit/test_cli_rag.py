@@ -1,6 +1,7 @@
 """`genir rag`, end to end on a few lines of data and an encoder of random weights."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_json_for_programs(world: Path, tmp_path: Path) -> None:
     assert json.loads(done.stdout) == json.loads((tmp_path / "made" / "summary.json").read_text())
 
 
-def test_a_finished_checker_is_reused_and_another_refused(world: Path) -> None:
+def test_a_finished_checker_is_reused_and_another_replaced(world: Path, tmp_path: Path) -> None:
     again = train(world, world / "checker")
     assert again.exit_code == 0, again.output
     names = {path.name for path in (world / "checker").iterdir()}
@@ -82,9 +83,18 @@ def test_a_finished_checker_is_reused_and_another_refused(world: Path) -> None:
     manifest = json.loads((world / "checker" / "manifest.json").read_text())
     assert set(manifest["inputs"]) == {"data", "scifact", "pretrained"}
     assert manifest["facts"]["lessons"] == 16
-    other = rag("train-checker", "--data", world / "data" / "squad-small", "--out", world / "checker")
-    assert isinstance(other.exception, ArtefactError)
-    assert "holds a finished checker of other inputs or settings" in str(other.exception)
+    out = Path(shutil.copytree(world / "checker", tmp_path / "checker"))
+    (tmp_path / "plain.toml").write_text(f'scorer = false\nencoder = "{world / "encoder"}"\n')
+    options = ("--data", world / "data" / "squad-small", "--config", tmp_path / "plain.toml", "--out", out)
+    with pytest.warns(UserWarning, match="holds a finished checker of other inputs or settings; it will be replaced"):
+        other = rag("train-checker", *options)
+    assert other.exit_code == 0, other.output
+    assert {path.name for path in out.iterdir()} == {"checker.json", "checker.safetensors", "manifest.json"}
+    (out / "mine.txt").write_text("a note")
+    (tmp_path / "plain.toml").write_text(f'scorer = false\nstrength = 2.0\nencoder = "{world / "encoder"}"\n')
+    refused = rag("train-checker", *options)
+    assert isinstance(refused.exception, ArtefactError)
+    assert "already holds other things (mine.txt)" in str(refused.exception)
 
 
 def test_features_alone(world: Path, tmp_path: Path) -> None:
