@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from genir.devices import Precision, autocast, pick_device
 from genir.errors import ArtefactError
+from genir.models.pair_classifier import load_pair_classifier
 from rag.verification import NO_SUPPORT, Statement, Support
 
 _ENTAILED = ("entailment", "entailed", "entails", "supported", "supports", "support")
@@ -52,18 +52,9 @@ class NLIChecker:
         Raises ArtefactError where there is no sequence classifier, or none whose labels say which is entailment.
         """
         if self._loaded is None:
-            from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-            try:
-                tokenizer = AutoTokenizer.from_pretrained(self.source)
-                network = AutoModelForSequenceClassification.from_pretrained(self.source)
-            except (OSError, ValueError, SafetensorError) as error:
-                reason = str(error).splitlines()[0]
-                raise ArtefactError(
-                    f"NLI model {self.source!r}: cannot be loaded: {reason}; give a folder or a hub name"
-                ) from None
+            tokenizer, network = load_pair_classifier(self.source, "NLI model", self.device)
             labels = entailment_labels(network.config.id2label, self.source)
-            self._loaded = tokenizer, network.to(pick_device(self.device)).eval(), labels
+            self._loaded = tokenizer, network, labels
         return self._loaded
 
     @torch.inference_mode()

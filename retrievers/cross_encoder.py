@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from tqdm import tqdm
 
 from genir.devices import Precision, autocast, pick_device
-from genir.errors import ArtefactError
+from genir.models.pair_classifier import load_pair_classifier
 from retrievers.rerank import Pair
 
 
@@ -45,17 +44,7 @@ class CrossEncoder:
     def load(self) -> tuple[Any, Any]:
         """(tokenizer, network), loaded once. Raises ArtefactError where there is no sequence classifier."""
         if self._loaded is None:
-            from transformers import AutoModelForSequenceClassification, AutoTokenizer
-
-            try:
-                tokenizer = AutoTokenizer.from_pretrained(self.source)
-                network = AutoModelForSequenceClassification.from_pretrained(self.source)
-            except (OSError, ValueError, SafetensorError) as error:
-                reason = str(error).splitlines()[0]
-                raise ArtefactError(
-                    f"cross-encoder {self.source!r}: cannot be loaded: {reason}; give a folder or a hub name"
-                ) from None
-            self._loaded = tokenizer, network.to(pick_device(self.device)).eval()
+            self._loaded = load_pair_classifier(self.source, "cross-encoder", self.device)
         return self._loaded
 
     @torch.inference_mode()
