@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.generation_curves import CurveSizes, cache_bytes, prompt_length, utilisation
-from experiments.generation_gpu import GPUSizes, run_gpu
-from experiments.generation_int8 import Int8Sizes, int8_cost
-from experiments.generation_ladder import LadderSizes, run_ladder
-from experiments.generation_model import SMALL, LlamaShape, save_random_llama
-from experiments.generation_prefix import PrefixSizes, prefix_sharing
+from experiments.generation.curves import CurveSizes, cache_bytes, prompt_length, utilisation
+from experiments.generation.gpu import GPUSizes, run_gpu
+from experiments.generation.int8 import Int8Sizes, int8_cost
+from experiments.generation.ladder import LadderSizes, run_ladder
+from experiments.generation.model import SMALL, LlamaShape, save_random_llama
+from experiments.generation.prefix import PrefixSizes, prefix_sharing
 from experiments.tables import plain, show, show_facts
 from genir.errors import unknown_name
 from genir.manifest import machine, provenance, write_json
@@ -86,7 +86,7 @@ def run(
     if out is not None:
         write_json(out, figures)
         if plots:
-            from experiments.generation_plots import save_plots
+            from experiments.generation.plots import save_plots
 
             save_plots(figures, out)
         write_json(out.with_suffix(".manifest.json"), provenance("bench generate", settings, {}, wanted.seed))

@@ -23,19 +23,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import typer
 
-from experiments import (
-    cli_answer,
-    cli_bench,
-    cli_data,
-    cli_dense,
-    cli_joint,
-    cli_journey,
-    cli_llm,
-    cli_model,
-    cli_rag,
-    cli_reader,
-    cli_serve,
-)
+from experiments.commands import answer, bench, data, dense, joint, journey, llm, model, rag, reader, serve
 from genir import __version__
 from genir.errors import GenirError
 
@@ -55,28 +43,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(cli_data.data_app, name="data")
-app.add_typer(cli_data.docids_app, name="docids")
-app.add_typer(cli_journey.experiment_app, name="experiment")
-app.add_typer(cli_bench.bench_app, name="bench")
-app.command("train")(cli_model.train)
-app.command("train-terms")(cli_model.train_terms)
-app.command("train-rerank")(cli_model.train_rerank)
-app.command("train-dense")(cli_dense.train_dense)
-app.add_typer(cli_reader.reader_app, name="train-reader")
-app.add_typer(cli_dense.tune_app, name="tune")
-app.command("train-joint")(cli_joint.train_joint)
-app.command("search")(cli_model.search)
-app.command("evaluate")(cli_model.evaluate)
-app.command("answer")(cli_answer.answer)
-app.command("answer-joint")(cli_joint.answer_joint)
-app.command("measure-joint")(cli_joint.measure_joint)
-app.command("serve")(cli_serve.serve)
-app.add_typer(cli_rag.rag_app, name="rag")
-app.command("generate")(cli_llm.generate)
-app.command("plan")(cli_llm.plan)
-app.command("serve-llm")(cli_llm.serve_llm)
-app.command("demo")(cli_journey.demo)
+app.add_typer(data.data_app, name="data")
+app.add_typer(data.docids_app, name="docids")
+app.add_typer(journey.experiment_app, name="experiment")
+app.add_typer(bench.bench_app, name="bench")
+app.command("train")(model.train)
+app.command("train-terms")(model.train_terms)
+app.command("train-rerank")(model.train_rerank)
+app.command("train-dense")(dense.train_dense)
+app.add_typer(reader.reader_app, name="train-reader")
+app.add_typer(dense.tune_app, name="tune")
+app.command("train-joint")(joint.train_joint)
+app.command("search")(model.search)
+app.command("evaluate")(model.evaluate)
+app.command("answer")(answer.answer)
+app.command("answer-joint")(joint.answer_joint)
+app.command("measure-joint")(joint.measure_joint)
+app.command("serve")(serve.serve)
+app.add_typer(rag.rag_app, name="rag")
+app.command("generate")(llm.generate)
+app.command("plan")(llm.plan)
+app.command("serve-llm")(llm.serve_llm)
+app.command("demo")(journey.demo)
 
 
 def _version(wanted: bool) -> None:

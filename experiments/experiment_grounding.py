@@ -21,17 +21,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from experiments.checker_benchmark import make_checker
-from experiments.rag_arms import Searcher
-from experiments.rag_bench import Arm, Bench, Part, Row
-from experiments.rag_calibration import calibrate
-from experiments.rag_conditions import MAKE, check_conditions, is_of
-from experiments.rag_figures import TESTED, Figures, table_figures
-from experiments.rag_mitigated import check_mitigations, mitigated
-from experiments.rag_plots import PLOTS, curves, write_plots
-from experiments.rag_questions import choose_questions
-from experiments.rag_reading import Answered, AnswerStore, fingerprint
-from experiments.rag_settings import GroundingConfig
+from experiments.checkers.benchmark import make_checker
+from experiments.rag_evaluation.arms import Searcher
+from experiments.rag_evaluation.bench import Arm, Bench, Part, Row
+from experiments.rag_evaluation.calibration import calibrate
+from experiments.rag_evaluation.conditions import MAKE, check_conditions, is_of
+from experiments.rag_evaluation.figures import TESTED, Figures, table_figures
+from experiments.rag_evaluation.mitigated import check_mitigations, mitigated
+from experiments.rag_evaluation.plots import PLOTS, curves, write_plots
+from experiments.rag_evaluation.questions import choose_questions
+from experiments.rag_evaluation.reading import Answered, AnswerStore, fingerprint
+from experiments.rag_evaluation.settings import GroundingConfig
 from experiments.reading import make_reader
 from genir.errors import ArtefactError, ConfigError, MissingExtraError
 from genir.formats import dataset_sha256, load_dataset

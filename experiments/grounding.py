@@ -15,9 +15,9 @@ from genir.manifest import MANIFEST, is_current, sha256_of, write_json, write_ma
 from genir.protocols import Retriever
 from genir.records import Answer, Query
 from rag.evaluation import Arm, OracleRetriever, RandomRetriever, compare_arms
-from rag.reader import SmallReader
-from rag.reader_data import collect_articles
-from rag.reader_training import ReaderConfig, train_reader
+from rag.small_reader.data import collect_articles
+from rag.small_reader.reader import SmallReader
+from rag.small_reader.training import ReaderConfig, train_reader
 from retrievers.index_files import read_json
 
 RETRIEVERS = ("generative", "bm25", "dense")

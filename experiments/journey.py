@@ -27,7 +27,7 @@ from genir.errors import ArtefactError, DataError
 from genir.formats import dataset_sha256, read_answers, read_run, write_dataset
 from genir.manifest import MANIFEST, is_current, sha256_of, write_json, write_manifest
 from genir.records import Dataset
-from rag.reader_training import ReaderConfig
+from rag.small_reader.training import ReaderConfig
 from retrievers.index_files import read_json
 
 SYSTEMS = ("bm25", "dense", "hybrid", "generative")

@@ -7,10 +7,10 @@ from experiments.registry import GENERATORS, make_generator
 from genir.errors import ArtefactError
 from rag.generators.extractive import ExtractiveGenerator
 from rag.generators.hf import HFGenerator
-from rag.reader import SETTINGS_FILE, SmallReader
 from rag.reading import Reader, as_reader
-from rag.span_reader import SETTINGS_FILE as SPAN_SETTINGS_FILE
-from rag.span_reader import SpanReader
+from rag.small_reader.reader import SETTINGS_FILE, SmallReader
+from rag.span.reader import SETTINGS_FILE as SPAN_SETTINGS_FILE
+from rag.span.reader import SpanReader
 
 SPAN_WEIGHTS = Path(rag.__file__).parent / "readers" / "span"  # ship with the package where they were committed
 

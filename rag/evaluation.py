@@ -1,7 +1,7 @@
 """The table of arms: one reader, the same questions, and everything that may stand between them.
 
 Each retriever, an oracle passage and a random passage are read by the same reader under the same rule with the same k, so
-that these rows differ in the evidence alone; closed-book, a reader has its own way (see `rag.reader`). `OracleRetriever`
+that these rows differ in the evidence alone; closed-book, a reader has its own way (see `rag.small_reader.reader`). `OracleRetriever`
 and `RandomRetriever` are the two ends of the scale.
 """
 

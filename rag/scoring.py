@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from genir.errors import DataError
 from genir.records import Answer, Document, Query
 from rag.attribution import contains
+from rag.measures.support import passages_of
 from rag.sentences import words
-from rag.support import passages_of
 
 
 def normalise(text: str) -> str:

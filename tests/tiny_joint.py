@@ -10,8 +10,8 @@ from genir.constraints import PrefixTree
 from genir.models.causal import CausalModel
 from genir.models.causal_config import CausalConfig, LlamaShape
 from genir.records import Dataset, DocIDTokens, Document, Qrels, Query
-from rag.joint_config import JointSettings
-from rag.joint_model import JointModel
+from rag.joint.config import JointSettings
+from rag.joint.model import JointModel
 
 TOWNS = [f"town{i}" for i in range(20)]
 LORDS = [f"Lord{i}" for i in range(20)]

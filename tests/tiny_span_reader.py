@@ -4,8 +4,8 @@ from pathlib import Path
 
 import torch
 
-from rag.span_model import SpanModel
-from rag.span_reader import SpanReader, SpanSettings
+from rag.span.model import SpanModel
+from rag.span.reader import SpanReader, SpanSettings
 
 WORDS = """
     the a of in is was who what where when which capital river king lies on and it to by near bridge built year old new

@@ -110,7 +110,7 @@ class Library:
     def checker(self) -> "SupportChecker":
         """What says whether a claim is supported."""
         if self._checker is None:
-            from experiments.checker_benchmark import make_checker
+            from experiments.checkers.benchmark import make_checker
 
             self._checker = make_checker(self.holdings.checker, self.holdings.device, self.holdings.cache)
         return self._checker

@@ -16,15 +16,15 @@ from dataclasses import dataclass, replace
 
 from genir.protocols import Generator
 from genir.records import Answer, Claim, Document
-from rag.hallucination import fact_conflicting
 from rag.markers import take_markers
+from rag.measures.hallucination import fact_conflicting
+from rag.measures.support import claims_of, passages_of
 from rag.mitigations.questions import MOST, Check, cloze_checks
 from rag.mitigations.revision import keep, question_of, rewrite, withdraw
 from rag.mitigations.tools import Tools, fused, search, texts_of, with_more, write
 from rag.mitigations.wording import listed, wording_for
 from rag.prompt import is_unknown
 from rag.reading import Reading
-from rag.support import claims_of, passages_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,9 @@ from genir.protocols import Retriever
 from genir.records import Answer, Claim, Document
 from genir.words import UNSPACED
 from rag.attribution import quote
+from rag.measures.support import claims_of, passages_of, unsupported_numbers
 from rag.mitigations.revision import identified, identifiers, keep, question_of
 from rag.sentences import words
-from rag.support import claims_of, passages_of, unsupported_numbers
 from rag.verdicts import judge
 from rag.verification import LexicalChecker, SupportChecker
 

@@ -19,16 +19,16 @@ from genir.protocols import Generator
 from genir.records import Answer, Citation, Claim, Document
 from rag.claims import draft
 from rag.markers import take_markers
+from rag.measures.names import stands_in
+from rag.measures.support import claims_of, passages_of
 from rag.mitigations.chain_of_verification import written_questions
 from rag.mitigations.questions import MOST, Check, cloze_checks
 from rag.mitigations.revision import identified, identifiers, keep, question_of
 from rag.mitigations.tools import Found, Tools, fused, search, with_more, write
 from rag.mitigations.wording import wording_for
-from rag.names import stands_in
 from rag.prompt import is_unknown
 from rag.reading import Reading
 from rag.sentences import words
-from rag.support import claims_of, passages_of
 from rag.verdicts import evidence_of, judge
 
 SPAN = 8  # words up to which a reading can take the place of a name inside a sentence

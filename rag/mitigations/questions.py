@@ -14,8 +14,8 @@ import re
 import unicodedata
 from dataclasses import dataclass
 
-from rag.names import is_unspaced, names
-from rag.numbers import numbers
+from rag.measures.names import is_unspaced, names
+from rag.measures.numbers import numbers
 from rag.sentences import words
 
 MOST = 3  # questions a claim

@@ -12,9 +12,9 @@ from genir.protocols import Retriever
 from genir.records import Answer, Document
 from rag.copying import CopyConstraint
 from rag.generators.hf import HFGenerator
+from rag.measures.support import passages_of
 from rag.mitigations.revision import question_of, rewrite, withdraw
 from rag.reading import GeneratorReader, Reader, Reading
-from rag.support import passages_of
 from rag.verification import LexicalChecker, SupportChecker
 
 

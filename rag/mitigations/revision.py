@@ -14,11 +14,11 @@ from genir.records import Answer, Citation, Claim, Document
 from rag.answering import LONGEST_QUESTION
 from rag.attribution import lexical_support
 from rag.claims import Draft, draft
-from rag.names import is_unspaced
+from rag.measures.names import is_unspaced
+from rag.measures.support import passages_of
 from rag.packing import count_words, cut
 from rag.reading import Reading
 from rag.sentences import words
-from rag.support import passages_of
 from rag.template import load_template, written_in
 from rag.verdicts import judge
 from rag.verification import SupportChecker

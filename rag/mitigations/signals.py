@@ -9,11 +9,11 @@ from typing import Protocol, runtime_checkable
 
 from genir.errors import ConfigError
 from genir.records import Answer, Document
-from rag.consistency import clusters_by_text
 from rag.markers import take_markers
+from rag.measures.consistency import clusters_by_text
+from rag.measures.support import claim_support, passages_of
 from rag.mitigations.revision import question_of
 from rag.reading import GeneratorReader
-from rag.support import claim_support, passages_of
 from rag.verification import SupportChecker
 
 
@@ -64,8 +64,8 @@ class ConsistencySignal:
     """Self-consistency (Wang et al. 2023): the share of sampled replies that say what the answer says.
 
     Every question is asked `samples` times at `temperature`, with the passages of its answer (closed-book where it has none); replies
-    agree where their words do (`rag.consistency.clusters_by_text`). Verify-and-Edit (Zhao et al. 2023) counts agreement with the majority,
-    here it is agreement with the answer that is to be given.
+    agree where their words do (`rag.measures.consistency.clusters_by_text`). Verify-and-Edit (Zhao et al. 2023) counts agreement with
+    the majority, here it is agreement with the answer that is to be given.
     """
 
     reader: GeneratorReader

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from genir.errors import ConfigError
 from genir.protocols import Generator, Retriever, SamplingParams
 from genir.records import Answer, Document, Query, ScoredDoc
+from rag.measures.support import passages_of
 from rag.reading import GeneratorReader, Reader
-from rag.support import passages_of
 from rag.verification import LexicalChecker, SupportChecker
 
 FUSION = 60  # the constant of reciprocal rank fusion (Cormack et al. 2009)

@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 
 from genir.errors import ConfigError
 from genir.records import Answer, Document
+from rag.measures.support import claims_of
 from rag.mitigations.chain_of_verification import read_again, written_questions
 from rag.mitigations.questions import MOST, cloze_checks
 from rag.mitigations.revision import question_of
 from rag.mitigations.signals import ConfidenceSignal, Signal
 from rag.mitigations.tools import Tools, fused, search, with_more
-from rag.support import claims_of
 
 
 @dataclass(frozen=True)

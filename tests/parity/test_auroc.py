@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from rag.calibration import auroc
+from rag.measures.calibration import auroc
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -1,6 +1,6 @@
 import pytest
 
-from rag.answer_type import AnswerType, expected_type, is_of_another_type
+from rag.measures.answer_type import AnswerType, expected_type, is_of_another_type
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from experiments.bench_generate import SECTIONS, BenchSizes, run
-from experiments.generation_balance import costs_of
-from experiments.generation_curves import CurveSizes
-from experiments.generation_int8 import Int8Sizes, int8_cost, read
-from experiments.generation_ladder import LadderSizes
-from experiments.generation_model import LlamaShape, random_prompts, save_random_llama
-from experiments.generation_peers import VLLMPeer, agreement
-from experiments.generation_prefix import PrefixSizes, prefix_sharing
-from experiments.ring_simulation import simulate
+from experiments.generation.balance import costs_of
+from experiments.generation.curves import CurveSizes
+from experiments.generation.int8 import Int8Sizes, int8_cost, read
+from experiments.generation.ladder import LadderSizes
+from experiments.generation.model import LlamaShape, random_prompts, save_random_llama
+from experiments.generation.peers import VLLMPeer, agreement
+from experiments.generation.prefix import PrefixSizes, prefix_sharing
+from experiments.generation.ring_simulation import simulate
 from genir.errors import ArtefactError, ConfigError, GenirError
 from genir.formats import write_dataset
 from genir.records import Dataset, Document, Qrels, Query

@@ -1,7 +1,7 @@
 import pytest
 
 from genir.errors import ConfigError, DataError
-from rag.calibration import Bin, auroc, expected_calibration_error, reliability_diagram
+from rag.measures.calibration import Bin, auroc, expected_calibration_error, reliability_diagram
 
 
 def test_reliability_diagram_by_hand() -> None:

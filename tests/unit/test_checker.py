@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from genir.errors import ArtefactError, DataError
-from rag.checker import ClaimChecker, Lesson, LogisticHead
-from rag.checker_features import NAMES, ClaimFeatures, asks_for
-from rag.checker_network import SpanScorer
+from rag.checkers.features import NAMES, ClaimFeatures, asks_for
+from rag.checkers.network import SpanScorer
+from rag.checkers.trained import ClaimChecker, Lesson, LogisticHead
 from rag.verification import NO_SUPPORT, Statement, SupportChecker
 from tests.tiny_checker import save_pair_encoder
 from tests.tiny_text_models import WordEncoder

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.checker_data import (
+from experiments.checkers.data import (
     BASELINES,
     Judged,
     checker_sets,
@@ -14,13 +14,13 @@ from experiments.checker_data import (
     scifact_sentences,
     swapped_pairs,
 )
-from experiments.checker_learning import half_of, sentence_lessons
-from experiments.checker_lessons import Questions, answer_lessons, span_lessons, stretch
-from experiments.checker_scoring import auroc
+from experiments.checkers.learning import half_of, sentence_lessons
+from experiments.checkers.lessons import Questions, answer_lessons, span_lessons, stretch
+from experiments.checkers.scoring import auroc
 from genir.errors import DataError
 from genir.formats import load_dataset, write_dataset
 from genir.records import Dataset, Document, Qrels, Query
-from rag.checker_spans import find, kind_of
+from rag.checkers.spans import find, kind_of
 from rag.verification import Statement
 from tests.tiny_checker import towns
 

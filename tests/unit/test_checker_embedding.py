@@ -2,7 +2,7 @@
 
 import pytest
 
-from rag.checker_embedding import EmbeddingChecker
+from rag.checkers.embedding import EmbeddingChecker
 from rag.verification import NO_SUPPORT, Statement, SupportChecker
 from tests.tiny_text_models import WordEncoder
 

@@ -11,8 +11,8 @@ import torch
 
 from genir.errors import ArtefactError, ConfigError
 from genir.training import TrainingInterruptedError, train
-from rag.checker_network import Asked, SpanScorer, token_range
-from rag.checker_training import CheckerTraining, SpanLesson, SpanObjective, examples_of, lesson_loss
+from rag.checkers.network import Asked, SpanScorer, token_range
+from rag.checkers.training import CheckerTraining, SpanLesson, SpanObjective, examples_of, lesson_loss
 from tests.tiny_checker import save_pair_encoder
 from tests.tiny_span_reader import save_word_encoder, tiny_reader
 from tests.tiny_text_models import save_tiny_bert

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rag.checker_spans import find, kind_of, rivals, stand
+from rag.checkers.spans import find, kind_of, rivals, stand
 from rag.verification import Statement
 
 PASSAGE = (

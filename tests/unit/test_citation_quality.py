@@ -6,7 +6,7 @@ import pytest
 
 from genir.errors import ConfigError, DataError
 from genir.records import Answer, Citation, Claim, Document
-from rag.citation_quality import CitationQuality, citation_quality
+from rag.measures.citation_quality import CitationQuality, citation_quality
 from rag.verification import Statement, Support
 
 DOCUMENTS = {name: Document(name, name) for name in ("e1", "e2", "e3", "e4")}

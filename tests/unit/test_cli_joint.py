@@ -8,10 +8,10 @@ import torch
 import typer
 from typer.testing import CliRunner, Result
 
-from experiments import cli_joint
-from experiments.joint_evaluation import read_ids
-from experiments.joint_learning import load_joint, train_joint
-from experiments.joint_settings import JointConfig
+from experiments.commands import joint as cli_joint
+from experiments.joint.evaluation import read_ids
+from experiments.joint.learning import load_joint, train_joint
+from experiments.joint.settings import JointConfig
 from genir.errors import ArtefactError, ConfigError, DataError
 from genir.formats import load_dataset, write_dataset
 from genir.manifest import read_manifest

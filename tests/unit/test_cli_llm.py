@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from experiments.generation_model import LlamaShape, save_random_llama
+from experiments.generation.model import LlamaShape, save_random_llama
 from experiments.reading import make_reader
 from experiments.registry import GENERATORS, make_generator
 from genir.errors import ConfigError, GenirError

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from experiments.checker_benchmark import make_checker
-from experiments.cli_rag import rag_app
+from experiments.checkers.benchmark import make_checker
+from experiments.commands.rag import rag_app
 from genir.errors import ArtefactError, ConfigError
 from tests.tiny_checker import save_pair_encoder
 from tests.unit.test_checker_data import write_tiny_root

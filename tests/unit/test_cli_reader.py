@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from experiments.cli_reader import reader_app
+from experiments.commands.reader import reader_app
 from experiments.reading import make_reader
-from experiments.span_learning import read_config, train_span
-from experiments.span_questions import HeldOut, choose_questions
+from experiments.span.learning import read_config, train_span
+from experiments.span.questions import HeldOut, choose_questions
 from genir.errors import ArtefactError, ConfigError, DataError
 from genir.formats import write_dataset
 from genir.manifest import read_manifest
 from genir.records import Dataset, Document, Qrels, Query
-from rag.span_reader import SpanReader
-from rag.span_training import SpanConfig
+from rag.span.reader import SpanReader
+from rag.span.training import SpanConfig
 from tests.tiny_span_reader import save_word_encoder
 
 CORPUS = (

@@ -5,7 +5,7 @@ import pytest
 
 from genir.errors import DataError
 from genir.protocols import Generation
-from rag.consistency import (
+from rag.measures.consistency import (
     UnigramInconsistency,
     clusters_by_checker,
     clusters_by_text,

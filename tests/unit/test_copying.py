@@ -7,8 +7,8 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from rag.copying import CopyConstraint
-from rag.reader_data import Inventor
-from rag.reader_training import END, train_tokenizer
+from rag.small_reader.data import Inventor
+from rag.small_reader.training import END, train_tokenizer
 from tests.unit.test_evidence import ARTICLES
 
 

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("gradio", reason="the page needs gradio: pip install 'genir[serve]'")
 
-from experiments.cli_serve import serve
+from experiments.commands.serve import serve
 from experiments.demo.desk import Desk
 from experiments.demo.library import Holdings, Library
 from experiments.demo.server import serving

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from genir.errors import ConfigError, DataError
-from rag.estimates import UNDEFINED, Estimate, estimate, estimates
+from rag.measures.estimates import UNDEFINED, Estimate, estimate, estimates
 
 
 def values(wrong: list[float], given: list[float], sure: list[float]) -> dict[str, dict[str, float]]:

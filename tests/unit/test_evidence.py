@@ -6,8 +6,8 @@ import pytest
 
 from genir.errors import ArtefactError, DataError
 from genir.records import Document
-from rag.evidence import SentenceSelector
-from rag.reader_data import Article
+from rag.small_reader.data import Article
+from rag.small_reader.evidence import SentenceSelector
 
 METALS = ["iron", "tin", "zinc", "gold", "lead", "copper", "nickel", "cobalt", "silver", "mercury", "radium", "cerium"]
 ARTICLES = [

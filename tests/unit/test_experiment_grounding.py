@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from experiments import experiment_grounding, rag_reading
-from experiments.cli_rag import rag_app
+from experiments import experiment_grounding
+from experiments.commands.rag import rag_app
 from experiments.experiment_grounding import STAGE
+from experiments.rag_evaluation import reading as rag_reading
 from experiments.reading import make_reader
 from genir.errors import ArtefactError, ConfigError, DataError, GenirError
 from genir.records import Dataset, Query

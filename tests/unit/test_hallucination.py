@@ -4,7 +4,7 @@ import pytest
 
 from genir.errors import DataError
 from genir.records import Answer, Citation, Claim, Document, Query, ScoredDoc
-from rag.hallucination import (
+from rag.measures.hallucination import (
     InputConflict,
     fact_conflicting,
     fact_conflicts,
@@ -12,7 +12,7 @@ from rag.hallucination import (
     is_of_another_subject,
     source_conflicts,
 )
-from rag.support import claim_support
+from rag.measures.support import claim_support
 from rag.verification import NO_SUPPORT, LexicalChecker, Statement, Support
 
 TOWER = Document("tower", "It was built by Gustave Eiffel in 1889.", title="Eiffel Tower")

@@ -13,10 +13,10 @@ from genir.models.causal_scoring import positions_of
 from genir.protocols import IdentifierWriter, Retriever
 from genir.records import Document, Query
 from rag.answering import answer
-from rag.joint_config import JointSettings, LessonSettings, LossWeights
-from rag.joint_copying import CopyLimit
-from rag.joint_decoding import answer_logits, begin
-from rag.joint_model import JointModel
+from rag.joint.config import JointSettings, LessonSettings, LossWeights
+from rag.joint.copying import CopyLimit
+from rag.joint.decoding import answer_logits, begin
+from rag.joint.model import JointModel
 from rag.reading import Reader
 from tests.tiny_causal_networks import tiny_causal
 from tests.tiny_joint import SETTINGS, TOWNS, Table, tiny_joint, tokenizer, town

@@ -10,12 +10,12 @@ from genir.errors import ConfigError
 from genir.models.causal_config import CausalConfig, LlamaShape
 from genir.records import Document, Query
 from genir.training import TrainingConfig, train
-from rag.joint_config import LessonSettings, LossWeights
-from rag.joint_lessons import JointLesson, make_lessons
-from rag.joint_model import JointModel
-from rag.joint_start import start_causal
-from rag.joint_training import JointLearner, JointObjective, examples_of, sequence_losses, write_sequences
-from rag.reader_start import start_with_copying
+from rag.joint.config import LessonSettings, LossWeights
+from rag.joint.lessons import JointLesson, make_lessons
+from rag.joint.model import JointModel
+from rag.joint.start import start_causal
+from rag.joint.training import JointLearner, JointObjective, examples_of, sequence_losses, write_sequences
+from rag.small_reader.start import start_with_copying
 from tests.tiny_joint import SHAPE, save_tokenizer, tiny_joint, town, towns
 from tests.unit.test_joint_model import whole_states
 

@@ -19,7 +19,7 @@ from genir.manifest import MANIFEST, write_manifest
 from genir.models.code_decoder import CodeDecoderConfig
 from genir.records import Dataset
 from genir.training import TrainingConfig
-from rag.reader_training import ReaderConfig
+from rag.small_reader.training import ReaderConfig
 from retrievers.generative import GenerativeSettings
 from tests.tiny_text_models import save_tiny_bert
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from experiments.mitigation_steps import MITIGATIONS, Kit, make_signal, make_steps, parse_mitigations
-from experiments.mitigation_table import OF_ANSWERED, answer_measured, mitigation_table, rows_of
+from experiments.rag_evaluation.mitigation_steps import MITIGATIONS, Kit, make_signal, make_steps, parse_mitigations
+from experiments.rag_evaluation.mitigation_table import OF_ANSWERED, answer_measured, mitigation_table, rows_of
 from genir.errors import ConfigError, DataError
 from genir.protocols import SamplingParams
 from genir.records import Answer, Dataset, Document, Query, ScoredDoc

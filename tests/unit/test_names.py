@@ -1,6 +1,6 @@
 import pytest
 
-from rag.names import name_words, names, stands_in
+from rag.measures.names import name_words, names, stands_in
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from genir.errors import ArtefactError
-from rag.nli import NLIChecker, entailment_labels, hypothesis
+from rag.checkers.nli import NLIChecker, entailment_labels, hypothesis
 from rag.verification import NO_SUPPORT, Statement, SupportChecker
 from tests.tiny_text_models import save_byte_tokenizer
 

@@ -2,7 +2,7 @@ from decimal import Decimal
 
 import pytest
 
-from rag.numbers import canonical_words, numbers
+from rag.measures.numbers import canonical_words, numbers
 
 
 def values(text: str) -> list[Decimal]:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.rag_arms import InOrder, Lazy, Searcher, ranked
-from experiments.rag_questions import choose_questions, spread
-from experiments.rag_settings import GroundingConfig
+from experiments.rag_evaluation.arms import InOrder, Lazy, Searcher, ranked
+from experiments.rag_evaluation.questions import choose_questions, spread
+from experiments.rag_evaluation.settings import GroundingConfig
 from genir.errors import ConfigError
 from genir.formats import read_run
 from genir.records import Dataset, Qrels, Query, ScoredDoc

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from experiments.rag_calibration import calibrate, calibrated_figures, probabilities, tuned
-from rag.measures import PerQuery
+from experiments.rag_evaluation.calibration import calibrate, calibrated_figures, probabilities, tuned
+from rag.measures.per_question import PerQuery
 
 
 def measures(rows: list[tuple[float, float, float]], unanswerable: tuple[int, ...] = ()) -> PerQuery:

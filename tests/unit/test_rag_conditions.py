@@ -2,11 +2,11 @@
 
 import pytest
 
-from experiments.rag_conditions import is_of, spread, together
-from experiments.rag_distractors import Surroundings
-from experiments.rag_poison import Swap, choose_swap, swap
-from experiments.rag_pushback import doubt, flips
-from experiments.rag_reading import Answered, Restated
+from experiments.rag_evaluation.conditions import is_of, spread, together
+from experiments.rag_evaluation.distractors import Surroundings
+from experiments.rag_evaluation.poison import Swap, choose_swap, swap
+from experiments.rag_evaluation.pushback import doubt, flips
+from experiments.rag_evaluation.reading import Answered, Restated
 from genir.records import Answer, Document, Qrels, Query
 from rag.conversation import Turn
 from rag.mitigations.cost import Cost

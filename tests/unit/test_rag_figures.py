@@ -2,11 +2,11 @@
 
 import pytest
 
-from experiments.rag_bench import Row, restricted, says
-from experiments.rag_figures import columns, table_cells, table_figures
-from experiments.rag_settings import GroundingConfig, split_names
+from experiments.rag_evaluation.bench import Row, restricted, says
+from experiments.rag_evaluation.figures import columns, table_cells, table_figures
+from experiments.rag_evaluation.settings import GroundingConfig, split_names
 from genir.errors import ConfigError
-from rag.measures import PerQuery
+from rag.measures.per_question import PerQuery
 
 
 def row(right: str, given: str = "", against: str = "") -> Row:

@@ -6,7 +6,7 @@ from genir.errors import DataError
 from genir.measures import compare_scores
 from genir.protocols import Generation
 from genir.records import Answer, Citation, Claim, Document, Query, ScoredDoc
-from rag.measures import consistency, measure_answers, run_scores
+from rag.measures.per_question import consistency, measure_answers, run_scores
 from rag.verification import LexicalChecker
 
 TOWER = Document("tower", "It was built by Gustave Eiffel in 1889.", title="Eiffel Tower")

@@ -6,10 +6,10 @@ import torch
 
 from genir.errors import ArtefactError, DataError
 from genir.records import Document, Query
-from rag.reader import ReaderSettings, SmallReader
-from rag.reader_batches import LossWeights, collate, pack
-from rag.reader_data import Article, Inventor, collect_articles, mentions
-from rag.reader_training import END, PAD, START, ReaderConfig, new_model, train_reader, train_tokenizer
+from rag.small_reader.batches import LossWeights, collate, pack
+from rag.small_reader.data import Article, Inventor, collect_articles, mentions
+from rag.small_reader.reader import ReaderSettings, SmallReader
+from rag.small_reader.training import END, PAD, START, ReaderConfig, new_model, train_reader, train_tokenizer
 
 NAMES = ["Helium", "Neon", "Argon", "Krypton", "Xenon", "Radon", "Iron", "Gold", "Tin", "Zinc"]
 ARTICLES = [

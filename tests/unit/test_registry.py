@@ -50,7 +50,7 @@ def test_schemes_that_embed_get_the_encoder_and_its_cache(tmp_path: Path) -> Non
 
 
 def test_the_command_line_names_the_default_encoder_of_the_library() -> None:
-    from experiments import cli_options
+    from experiments.commands import options as cli_options
     from genir import embedding
 
     assert cli_options.DEFAULT_ENCODER == embedding.DEFAULT_ENCODER

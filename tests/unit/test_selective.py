@@ -1,7 +1,7 @@
 import pytest
 
 from genir.errors import ConfigError, DataError
-from rag.selective import SelectiveRisk, area_under_risk_coverage, excess_area, risk_at_coverage, risk_coverage
+from rag.measures.selective import SelectiveRisk, area_under_risk_coverage, excess_area, risk_at_coverage, risk_coverage
 
 NO = [False, False, False]
 

@@ -7,8 +7,8 @@ import pytest
 
 from genir.errors import DataError
 from genir.records import Document, Query
-from rag.span_calibration import TEMPERATURES, best_threshold, calibrate, make_cases
-from rag.span_negatives import WrongPassages
+from rag.span.calibration import TEMPERATURES, best_threshold, calibrate, make_cases
+from rag.span.negatives import WrongPassages
 from tests.tiny_span_reader import save_word_encoder, tiny_reader
 
 CORPUS = [

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from genir.records import Document
-from rag.span_data import WindowMaker, answer_places, heading
+from rag.span.data import WindowMaker, answer_places, heading
 from tests.tiny_span_reader import SMALL, save_word_encoder
 
 

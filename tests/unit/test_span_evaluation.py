@@ -7,11 +7,11 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from experiments.span_evaluation import Asked, evaluate, figures, oracle, retrieved, score, unanswerable
+from experiments.span.evaluation import Asked, evaluate, figures, oracle, retrieved, score, unanswerable
 from genir.errors import DataError
 from genir.formats import write_dataset
 from genir.records import Dataset, Document, Qrels, Query
-from rag.span_reader import SpanReader
+from rag.span.reader import SpanReader
 from tests.tiny_span_reader import save_word_encoder, tiny_reader
 
 CORPUS = (Document("a", "Oslo is the capital of Norway.", "Oslo"), Document("b", "The Nile lies in Egypt.", "Nile"))

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from genir.errors import ArtefactError, ConfigError
-from rag.span_model import NEVER, SpanModel, log_odds, places_log_odds, span_scores
-from rag.span_storage import dequantise, load_state, quantise, save_state
+from rag.span.model import NEVER, SpanModel, log_odds, places_log_odds, span_scores
+from rag.span.storage import dequantise, load_state, quantise, save_state
 from tests.tiny_span_reader import save_word_encoder
 
 

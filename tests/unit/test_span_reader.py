@@ -12,7 +12,7 @@ from genir.records import Document, Query, Run, ScoredDoc
 from rag.answering import answer
 from rag.prompt import UNKNOWN
 from rag.reading import Reader
-from rag.span_reader import SpanReader, SpanSettings
+from rag.span.reader import SpanReader, SpanSettings
 from tests.tiny_span_reader import SMALL, save_word_encoder, tiny_reader
 
 OSLO = Document("d1", "Oslo is the capital of Norway. It lies in the south.", "Oslo")

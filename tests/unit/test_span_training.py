@@ -13,11 +13,11 @@ import torch
 from genir.errors import ConfigError, DataError
 from genir.records import Document, Query
 from genir.training import TrainingInterruptedError, train
-from rag.span_data import WindowMaker
-from rag.span_model import boundaries, span_scores
-from rag.span_negatives import WrongPassages
-from rag.span_reader import SpanReader
-from rag.span_training import Learner, SpanConfig, SpanObjective, SpanTraining, TrainingSet, make_training_set
+from rag.span.data import WindowMaker
+from rag.span.model import boundaries, span_scores
+from rag.span.negatives import WrongPassages
+from rag.span.reader import SpanReader
+from rag.span.training import Learner, SpanConfig, SpanObjective, SpanTraining, TrainingSet, make_training_set
 from tests.tiny_span_reader import save_word_encoder, tiny_reader
 
 OSLO = Document("a1", "Oslo is the capital of Norway.", "Norway § 1")

@@ -4,7 +4,7 @@ import pytest
 
 from genir.errors import ConfigError, DataError
 from genir.records import Answer, Citation, Claim, Document, ScoredDoc
-from rag.support import (
+from rag.measures.support import (
     answer_lexical_support,
     check_once,
     cited_text,

@@ -1,0 +1,1 @@
+"""The checkers of claims: learning, and measuring them beside trivial baselines."""

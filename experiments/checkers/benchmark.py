@@ -1,0 +1,135 @@
+"""Checkers measured: AUROC of each on right and wrong claims, beside what the length and the words alone would give.
+
+`summary.json` holds checker -> data set -> {auroc, low, high, length, containment, pairs}: the interval is a 95 % bootstrap over
+questions, `length` and `containment` are the AUROC of those baselines on the same statements. `scores.jsonl` holds every statement with
+every checker's score, so that a figure can be looked into.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.checkers.data import BASELINES, CheckerSet, checker_sets
+from experiments.checkers.scoring import auroc, score_statements
+from genir.embedding import DEFAULT_ENCODER, TextEncoder
+from genir.errors import ConfigError, unknown_name
+from genir.formats import dataset_sha256
+from genir.manifest import MANIFEST, check_out, sha256_of, write_atomically, write_json, write_manifest
+from rag.checkers.embedding import EmbeddingChecker
+from rag.checkers.nli import NLIChecker
+from rag.checkers.trained import ClaimChecker
+from rag.verification import LexicalChecker, SupportChecker
+
+STAGE = "checker benchmark"
+FOLDERS = ("halueval-qa", "squad-small", "scifact")
+_SUMMARY, _SCORES = "summary.json", "scores.jsonl"
+_SOURCES = {"lexical": "", "embedding": "[:NAME_OR_DIR]", "trained": ":DIR", "nli": ":NAME_OR_DIR"}
+
+
+def make_checker(text: str, device: str = "auto", cache: Path | None = None) -> SupportChecker:
+    """A checker by KIND or KIND:SOURCE: lexical, embedding (any encoder), trained:DIR, nli:NAME.
+
+    Raises ConfigError for an unknown kind, or a source that is missing or too much.
+    """
+    kind, _, source = text.partition(":")
+    if kind not in _SOURCES:
+        raise unknown_name("checker", kind, _SOURCES)
+    wanted = _SOURCES[kind]
+    if (source and not wanted) or (not source and wanted.startswith(":")):
+        raise ConfigError(f"checker {text!r}: expected {kind}{wanted}")
+    if kind == "lexical":
+        return LexicalChecker()
+    if kind == "embedding":
+        return EmbeddingChecker(TextEncoder(source or DEFAULT_ENCODER, device=device, cache_dir=cache))
+    if kind == "trained":
+        return ClaimChecker.load(Path(source), cache, device)
+    return NLIChecker(source, device=device)
+
+
+def check_checkers(
+    root: Path,
+    checkers: Sequence[str],
+    out: Path,
+    seed: int = 0,
+    device: str = "auto",
+    cache: Path | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:
+    """Measure `checkers` on the data sets below `root` and write `out`; returns summary.json's figures.
+
+    `tell` is called with a line a checker. Raises DataError for missing data, ConfigError for a checker that is unknown or named twice.
+    """
+    made = [make_checker(text, device, cache) for text in checkers]
+    names = [one.name for one in made]
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"checkers {', '.join(checkers)}: two are called {max(names, key=names.count)!r}; name each once"
+        )
+    check_out(out, (_SUMMARY, _SCORES))
+    sets = checker_sets(root, seed)
+    (out / MANIFEST).unlink(missing_ok=True)
+    figures: dict[str, Any] = {}
+    scores: dict[str, dict[str, list[float]]] = {one.name: {} for one in sets}
+    seconds: dict[str, float] = {}
+    for checker in made:
+        begun = time.monotonic()
+        figures[checker.name] = {}
+        for one in sets:
+            scores[one.name][checker.name] = score_statements(checker, one.judged)
+            figures[checker.name][one.name] = _figures(one, scores[one.name][checker.name], seed)
+        seconds[checker.name] = round(time.monotonic() - begun, 1)
+        tell(f"{checker.name}: {seconds[checker.name]} s")
+    write_json(out / _SUMMARY, {"checker": figures})
+    _write_scores(out / _SCORES, sets, scores)
+    inputs = {name: dataset_sha256(root / name) for name in FOLDERS}
+    inputs |= {
+        text: sha256_of(Path(text.partition(":")[2]) / MANIFEST) for text in checkers if text.startswith("trained:")
+    }
+    left_out = {one.name: one.left_out for one in sets}
+    write_manifest(out, STAGE, {"checkers": names}, inputs, seed, seconds=seconds, left_out=left_out)
+    return {"checker": figures}
+
+
+def table(figures: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
+    """(rows, columns) for a person: a row a data set, a column a checker, behind the baselines."""
+    by_checker = figures["checker"]
+    sets = list(next(iter(by_checker.values())))
+    rows = []
+    for name in sets:
+        first = next(iter(by_checker.values()))[name]
+        row = {"data set": name, **{key: first[key] for key in ("pairs", *BASELINES)}}
+        for checker, found in by_checker.items():
+            one = found[name]
+            row[checker] = f"{one['auroc']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
+        rows.append(row)
+    return rows, ["data set", "pairs", *BASELINES, *by_checker]
+
+
+def _figures(one: CheckerSet, scores: Sequence[float], seed: int) -> dict[str, float | int]:
+    found = auroc(scores, one.judged, seed)
+    baselines = {
+        name: auroc([baseline(judged.statement) for judged in one.judged], one.judged, resamples=1).value
+        for name, baseline in BASELINES.items()
+    }
+    return {"auroc": found.value, "low": found.low, "high": found.high, **baselines, "pairs": one.pairs}
+
+
+def _write_scores(path: Path, sets: Sequence[CheckerSet], scores: Mapping[str, Mapping[str, Sequence[float]]]) -> None:
+    lines = []
+    for one in sets:
+        for i, judged in enumerate(one.judged):
+            said = {"set": one.name, "question": judged.statement.question, "claim": judged.statement.claim}
+            by_checker = {name: round(values[i], 4) for name, values in scores[one.name].items()}
+            lines.append(
+                json.dumps(
+                    {**said, "right": judged.right, "group": judged.group, "scores": by_checker}, ensure_ascii=False
+                )
+            )
+    text = "\n".join(lines) + "\n"
+
+    def write(temporary: Path) -> None:
+        temporary.write_text(text, encoding="utf-8")
+
+    write_atomically(path, write)

@@ -1,0 +1,227 @@
+"""`genir answer`: one question, or a conversation, answered from what was retrieved, claim by claim with its source."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from experiments.commands.options import DEFAULT_ENCODER, Beams, Cache, Data, Device, Encoder, Json, Model
+
+if TYPE_CHECKING:
+    from genir.records import Answer, Dataset, Document, Query
+    from rag.conversation import Condenser, Turn
+    from rag.demonstrations import Demonstrations
+    from rag.reading import Reader
+    from rag.template import PromptTemplate
+
+
+def answer(
+    question: Annotated[str, typer.Argument(help="The question.")],
+    data: Data,
+    retriever: Annotated[
+        str, typer.Option("--retriever", help="generative, ngram, bm25, dense, hybrid, tfidf, or none (closed-book).")
+    ] = "bm25",
+    generator: Annotated[
+        str,
+        typer.Option(
+            "--generator",
+            help="extractive (the best sentence), span (the reader that ships), a reader folder (runs/demo/reader), any Hugging Face "
+            "causal language model by name or folder, or KIND:SOURCE: llama:FOLDER, vllm:NAME, openai:URL.",
+        ),
+    ] = "extractive",
+    model: Model = None,
+    k: Annotated[int, typer.Option("-k", help="Passages to read.")] = 3,
+    num_beams: Beams = None,
+    follow_ups: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--follow-up",
+            help="A further question of the same conversation; give it again for more. Each is answered with those before it in view.",
+            show_default="none",
+        ),
+    ] = None,
+    condense: Annotated[
+        str, typer.Option("--condense", help="What makes a follow-up complete for the search: rules, or the generator.")
+    ] = "rules",
+    template: Annotated[
+        str | None,
+        typer.Option(
+            "--template",
+            help="Wording of a language model's prompt: plain, labelled or polite, or your own file, NAME.toml.",
+            show_default="plain",
+        ),
+    ] = None,
+    language: Annotated[
+        str, typer.Option("--language", help="Language of the wording: en or zh, or auto for the question's.")
+    ] = "auto",
+    shots: Annotated[
+        int, typer.Option("--shots", min=0, help="Worked examples in a language model's prompt, of the train split.")
+    ] = 0,
+    shots_by: Annotated[
+        str, typer.Option("--shots-by", help="How to choose them: similar (to the question) or random.")
+    ] = "similar",
+    seed: Annotated[int, typer.Option("--seed", help="Of the random choice.")] = 0,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Print the text as it is written; with --json as one JSON object a line.")
+    ] = False,
+    encoder: Encoder = DEFAULT_ENCODER,
+    cache: Cache = None,
+    device: Device = "auto",
+    as_json: Json = False,
+) -> None:
+    """Answer a question from the documents that a retriever finds, and show where each claim of the answer stands."""
+    from experiments.reading import make_reader
+    from experiments.retrieval import build_retriever, check_question
+    from genir.errors import ConfigError
+    from genir.formats import load_dataset
+    from rag.answering import answer as answer_questions
+    from rag.answering import answer_stream
+
+    if k < 1:
+        raise ConfigError(f"-k {k}: expected at least 1 passage; for an answer without passages use --retriever none")
+    questions = [question, *(follow_ups or ())]
+    for one in questions:
+        check_question(one)
+    wording = _template(template, language, question)
+    reader = make_reader(generator, device)
+    dataset = load_dataset(data)
+    reader = _worded(reader, wording, template is not None, _demonstrations(dataset, shots, shots_by, seed))
+    condenser = _condenser(condense, reader)
+    searcher = None
+    if retriever != "none":
+        decoding = {} if num_beams is None else {"num_beams": num_beams}
+        searcher = build_retriever(retriever, dataset, data, model, decoding, encoder, cache, device).retriever
+    documents = dataset.documents()
+
+    def ask(query: "Query", turns: "list[Turn]") -> "Iterable[str | Answer]":
+        asked = (query, searcher, reader, documents, k)
+        if stream:
+            return answer_stream(*asked, turns=turns, condenser=condenser)
+        return answer_questions(*asked, conversations=[turns], condenser=condenser)
+
+    _converse(questions, ask, documents, stream, as_json)
+
+
+def _converse(
+    questions: Sequence[str],
+    ask: "Callable[[Query, list[Turn]], Iterable[str | Answer]]",
+    documents: "Mapping[str, Document]",
+    stream: bool,
+    as_json: bool,
+) -> None:
+    """Print the answer to each question, asked with those before it in view."""
+    import json
+
+    from experiments.tables import figure, plain, show, show_facts
+    from genir.records import Query
+    from rag.conversation import Turn
+
+    finished: list[Answer] = []
+    for number, text in enumerate(questions, 1):
+        if number > 1 and not as_json:
+            print(f"\n> {text}")
+        for piece in ask(Query(f"q{number}", text), [Turn(one.question, one.text) for one in finished]):
+            if not isinstance(piece, str):
+                finished.append(piece)
+            elif as_json:
+                print(json.dumps({"piece": piece}, ensure_ascii=False), flush=True)
+            else:
+                print(figure(piece), end="", flush=True)
+        if not as_json:
+            print("" if stream else figure(finished[-1].text))
+            _print_sources(finished[-1], documents)
+        elif stream:
+            print(json.dumps(plain(finished[-1]), ensure_ascii=False))
+    if as_json and not stream:
+        if len(finished) > 1:
+            show([plain(one) for one in finished], (), as_json=True)
+        else:
+            show_facts(plain(finished[0]), as_json=True)
+
+
+def _print_sources(found: "Answer", documents: "Mapping[str, Document]") -> None:
+    """Where the answer stands, which of its claims are not supported, and, where it stands nowhere, why."""
+    from experiments.tables import figure
+
+    if found.search_query:
+        print(f"  (searched for: {figure(found.search_query)})")
+    for citation in found.citations:
+        title = documents[citation.doc_id].title or citation.doc_id
+        quote = "" if citation.text == found.text else f" {citation.text}"
+        written = f"; identifier {citation.identifier}" if citation.identifier else ""
+        place = f"{citation.doc_id}, characters {citation.start} to {citation.end}{written}"
+        print(figure(f"  [{title}]{quote}  ({place})"))
+    if found.citations:
+        for claim in found.claims:
+            if claim.verdict != "supported":
+                print(figure(f"  {claim.verdict}: {claim.text}"))
+        return
+    if found.retriever == "none":
+        why = (
+            "has no passages to read (--retriever none)" if found.abstained else "answers from memory alone: no source"
+        )
+        print(f"  {found.generator} {why}.")
+    elif not found.passages:
+        print(f"  {found.retriever} finds no passage for this question.")
+    elif found.abstained:
+        print(f"  {found.generator} sees no answer in the {len(found.passages)} passages of {found.retriever}.")
+    else:
+        print(f"  None of the {len(found.passages)} passages of {found.retriever} supports this.")
+
+
+def _template(wording: str | None, language: str, question: str) -> "PromptTemplate":
+    """The wording that was asked for; in Chinese for a question in Han characters without Kana, unless told otherwise."""
+    from rag.template import load_template, written_in
+
+    return load_template(wording or "plain", written_in(question) if language == "auto" else language)
+
+
+def _demonstrations(dataset: "Dataset", shots: int, way: str, seed: int) -> "Demonstrations | None":
+    import sys
+
+    from genir.errors import DataError, unknown_name
+    from rag.demonstrations import RandomShots, SimilarShots, collect_shots
+
+    if way not in ("similar", "random"):
+        raise unknown_name("way to choose --shots-by", way, ("similar", "random"))
+    if shots == 0:
+        return None
+    if "train" not in dataset.qrels:
+        raise DataError(f"--shots {shots}: {dataset.name} has no train split to take worked examples from")
+    pool, left_out = collect_shots(dataset.split("train"), dataset.qrels["train"], dataset.documents())
+    print(f"{len(pool)} of {len(pool) + left_out} train questions can be worked examples", file=sys.stderr)
+    return SimilarShots(pool, shots) if way == "similar" else RandomShots(pool, shots, seed)
+
+
+def _worded(
+    reader: "Reader", template: "PromptTemplate", asked: bool, demonstrations: "Demonstrations | None"
+) -> "Reader":
+    """The reader with its prompt's wording and examples. Raises ConfigError where they were asked of one that has no prompt."""
+    from dataclasses import replace
+
+    from genir.errors import ConfigError
+    from rag.generators.extractive import ExtractiveGenerator
+    from rag.reading import GeneratorReader
+
+    if isinstance(reader, GeneratorReader):
+        return replace(reader, template=template, demonstrations=demonstrations)
+    if asked or demonstrations is not None:
+        option = "--template" if asked else "--shots"
+        raise ConfigError(f"{option}: for language models only; the generator {reader.name} reads without a prompt")
+    if isinstance(reader, ExtractiveGenerator):
+        return replace(reader, template=template)  # for what it says where it has no answer
+    return reader
+
+
+def _condenser(way: str, reader: "Reader") -> "Condenser":
+    from genir.errors import ConfigError, unknown_name
+    from rag.conversation import GeneratorCondenser, RuleCondenser
+    from rag.reading import GeneratorReader
+
+    if way not in ("rules", "generator"):
+        raise unknown_name("way to --condense", way, ("generator", "rules"))
+    if way == "rules":
+        return RuleCondenser()
+    if not isinstance(reader, GeneratorReader):
+        raise ConfigError(f"--condense generator: the generator {reader.name} rewrites no questions; use rules")
+    return GeneratorCondenser(reader.generator, reader.template)

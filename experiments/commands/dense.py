@@ -1,0 +1,111 @@
+"""`genir train-dense` and `genir tune`: the baselines at their best, so that a comparison with them is worth something."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from experiments.commands.options import DEFAULT_ENCODER, Cache, Data, Device, Encoder, Json
+
+tune_app = typer.Typer(help="Choose a baseline's settings on the dev split.", no_args_is_help=True)
+
+Measure = Annotated[str, typer.Option("--measure", "-m", help="ir_measures' name of what to raise.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Also write the result to this JSON file.", show_default="none")
+]
+
+
+def train_dense(
+    data: Data,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the encoder to make.", show_default=False)],
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="TOML file of settings.", show_default="built-in defaults"),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="One setting, e.g. hard_negatives=4 or training.epochs=2; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--encoder", help="Encoder to start from: a Hugging Face name or folder.", show_default="config's"
+        ),
+    ] = None,
+    cache: Cache = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint that an interrupted training left in --out.")
+    ] = False,
+) -> None:
+    """Fine-tune a dense encoder on the training queries, with in-batch and mined hard negatives.
+
+    The dev split is searched after every epoch, the start included, and the best weights are kept. What is made is a Hugging Face
+    folder: give it to any command as --encoder. A finished folder of the same inputs and settings is reused.
+    """
+    from experiments.dense_learning import read_config
+    from experiments.dense_learning import train_dense as run
+
+    facts = run(data, read_config(config, settings or [], encoder), out, resume, cache)["facts"]
+    print(
+        f"{out}: {facts['pairs']} pairs, {facts['seconds']:.0f} s; {facts['measure']}: {facts['start_dev']:.4f} before training, "
+        f"{facts['best_dev']:.4f} now"
+    )
+
+
+@tune_app.command("bm25")
+def tune_bm25(data: Data, measure: Measure = "nDCG@10", out: Out = None, as_json: Json = False) -> None:
+    """BM25's fields, k1 and b: every point of the grid on the dev split, best first."""
+    from dataclasses import asdict
+
+    from experiments.tables import show
+    from genir.formats import load_dataset
+    from genir.manifest import write_json
+    from retrievers.tuning import tune_bm25 as tune
+
+    dataset = load_dataset(data, ["dev"])
+    tuned = tune(dataset.corpus, dataset.split("dev"), dataset.qrels["dev"], measure=measure)
+    if out is not None:
+        write_json(out, asdict(tuned))
+    best = {"fields": "+".join(tuned.settings.fields), "k1": tuned.settings.k1, "b": tuned.settings.b}
+    rows = sorted(tuned.grid, key=lambda row: (any(row[key] != best[key] for key in best), -row["value"]))
+    shown = rows if as_json else rows[:20]
+    title = f"{data}, dev: {tuned.queries} queries, {tuned.measure}, the best {len(shown)} of {len(rows)}"
+    show(shown, {"fields": "fields", "k1": "k1", "b": "b", "value": measure}, title=title, as_json=as_json)
+
+
+@tune_app.command("hybrid")
+def tune_hybrid(
+    data: Data,
+    encoder: Encoder = DEFAULT_ENCODER,
+    measure: Measure = "nDCG@10",
+    cache: Cache = None,
+    device: Device = "auto",
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    """The share of tuned BM25 beside a dense encoder, under both normalisations, on the dev split."""
+    from dataclasses import asdict
+
+    from experiments.tables import show
+    from experiments.tuned_baselines import build_baselines
+    from genir.formats import load_dataset
+    from genir.manifest import write_json
+
+    dataset = load_dataset(data, ["dev"])
+    made = build_baselines(dataset, data, {"dense": encoder}, measure, cache, device)
+    tuned = made.hybrids["hybrid_dense"]
+    if out is not None:
+        write_json(out, {"bm25": asdict(made.bm25.settings), "encoder": encoder, **asdict(tuned)})
+    rows = [
+        {"normalisation": name, "weight": weight, "value": value}
+        for name, curve in tuned.curves.items()
+        for weight, value in curve
+    ]
+    rows.append({"normalisation": "reciprocal ranks", "weight": None, "value": tuned.reciprocal_rank_value})
+    columns = {"normalisation": "fusion", "weight": "weight of BM25", "value": measure}
+    show(sorted(rows, key=lambda row: -row["value"]), columns, title=f"{data}, dev", as_json=as_json)

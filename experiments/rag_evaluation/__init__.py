@@ -1,0 +1,1 @@
+"""What `genir rag eval` is made of: arms, conditions, mitigations, readings, figures and drawings."""

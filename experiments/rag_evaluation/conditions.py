@@ -1,0 +1,184 @@
+"""Conditions by name: what `--conditions` accepts. Each makes parts of the evaluation out of the arms' first answers.
+
+    poisoned      the right answer in the passages is replaced by a rival           experiments.rag_evaluation.poison
+    removed       the relevant documents are taken out of the corpus: the reader should abstain
+    distractors   near-duplicates of the right passage beside it                     experiments.rag_evaluation.distractors
+    push-back     the user doubts the answer in a second turn                        experiments.rag_evaluation.pushback
+    popularity    the same answers by the popularity of what is asked about (popqa: monthly page views), in powers of ten
+    unanswerable  questions that nothing answers among the others: refusal, over-refusal
+    wording       three wordings of the prompt, for generators that have prompts: how far the figures spread
+
+Invariant: a condition that the data set or the readers do not allow is refused before anything is read (`check_conditions`), never left
+out silently. Known gap: `removed` takes documents out of rankings, not out of the index, so that BM25's word statistics stay those of
+the whole corpus.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from experiments.rag_evaluation.bench import Arm, Bench, Part, Row, restricted
+from experiments.rag_evaluation.distractors import distracted
+from experiments.rag_evaluation.poison import poisoned
+from experiments.rag_evaluation.pushback import pushed_back
+from experiments.rag_evaluation.reading import Answered
+from experiments.rag_evaluation.settings import ENDS
+from genir.errors import ConfigError, DataError
+from rag.measures.per_question import PerQuery
+from rag.reading import GeneratorReader, Reader
+from rag.template import WORDINGS, load_template
+
+_LABELS = "poisoned|removed|distractors|push-back|popularity [^)]*|with unanswerable|wording"
+
+
+def check_conditions(bench: Bench) -> None:
+    """Raise ConfigError or DataError for a condition that cannot be met here."""
+    chosen, questions = bench.config.conditions, bench.questions
+    if "popularity" in chosen and not questions.popularity:
+        raise DataError(
+            f"condition popularity: no question of {questions.name} has a `subject_popularity`; give popqa, or leave the condition out"
+        )
+    if "unanswerable" in chosen and not questions.unanswerable:
+        raise DataError(
+            f"condition unanswerable: every question of {questions.name} has an answer or stands in the qrels; give a data set with "
+            "unanswerable ones (squad2-dev, atlas), or leave the condition out"
+        )
+    if "wording" in chosen and not any(isinstance(reader, GeneratorReader) for reader in bench.readers.values()):
+        raise ConfigError(
+            f"condition wording: {', '.join(bench.labels.values())} reads without a prompt; give a language model"
+            ", or leave the condition out"
+        )
+    evidence = set(bench.config.retrievers) - {"none"}
+    if "poisoned" in chosen and not evidence:
+        raise ConfigError("condition poisoned: needs a retriever beside none, whose passages can be changed")
+    if "removed" in chosen and not evidence - set(ENDS):
+        raise ConfigError(
+            "condition removed: needs a retriever that searches (bm25, dense, ...), whose corpus can be changed"
+        )
+
+
+def is_of(heading: str, name: str) -> bool:
+    """Whether a heading of the summary is that of the data set `name`, or of one of its conditions."""
+    return heading == name or re.fullmatch(rf"{re.escape(name)} \((?:{_LABELS})\)", heading) is not None
+
+
+def removed(bench: Bench, arms: Sequence[Arm]) -> list[Part]:
+    """Each searching arm without the relevant documents, compared with the whole corpus. Abstaining is "refusal" here: it is what is
+    wanted.
+    """
+    rows: dict[str, Row] = {}
+    answered: dict[str, Answered] = {}
+    for arm in arms:
+        if arm.retriever in ENDS:
+            continue
+        name, whole = (
+            bench.name(arm.retriever, arm.generator),
+            f"{bench.name(arm.retriever, arm.generator)}, whole corpus",
+        )
+        evidence = bench.evidence(arm.retriever, bench.questions.asked)
+        rankings = {
+            query_id: tuple(one for one in ranking if one.doc_id not in bench.questions.relevant.relevant(query_id))
+            for query_id, ranking in evidence.rankings.items()
+        }
+        after = bench.read(replace(evidence, playback=bench.shown(arm.retriever, rankings)), arm.generator)
+        rows[whole] = Row(arm.answered.values)
+        rows[name] = Row(_wanting_silence(after.values), against=whole)
+        answered[name] = after
+    return [Part("removed", rows, answered)]
+
+
+def popularity(bench: Bench, arms: Sequence[Arm]) -> list[Part]:
+    """One part for each power of ten of the popularity, the rarest first."""
+    decades: dict[int, list[str]] = {}
+    for query_id, value in bench.questions.popularity.items():
+        decades.setdefault(math.floor(math.log10(max(value, 1.0))), []).append(query_id)
+    parts = []
+    against = bench.config.reference
+    for decade, query_ids in sorted(decades.items()):
+        rows = {}
+        for arm in arms:
+            reference = bench.name(against, arm.generator) if arm.retriever != against else ""
+            rows[bench.name(arm.retriever, arm.generator)] = Row(restricted(arm.answered.values, query_ids), reference)
+        label = f"popularity {10**decade:,} to {10 ** (decade + 1):,}"
+        parts.append(Part(label, rows, about={"questions": len(query_ids)}))
+    return parts
+
+
+def unanswerable(bench: Bench, arms: Sequence[Arm]) -> list[Part]:
+    """The questions with and without an answer together, so that refusal and over-refusal stand side by side.
+
+    The oracle takes part where the data set says which passage an unanswerable question was written against.
+    """
+    queries = bench.questions.unanswerable
+    placed = all(bench.questions.relevant.relevant(query.query_id) for query in queries)
+    rows: dict[str, Row] = {}
+    answered: dict[str, Answered] = {}
+    against = bench.config.reference
+    for arm in arms:
+        if arm.retriever == "oracle" and not placed:
+            continue
+        name = bench.name(arm.retriever, arm.generator)
+        answered[name] = bench.read(bench.evidence(arm.retriever, queries), arm.generator)
+        values = together(arm.answered.values, answered[name].values)
+        reference = bench.name(against, arm.generator) if arm.retriever != against else ""
+        rows[name] = Row(values, reference, arm.calibration, whole=True)
+    about = {"answerable": len(bench.questions.asked), "unanswerable": len(queries), "oracle": placed}
+    return [Part("with unanswerable", rows, answered, about)]
+
+
+def wording(bench: Bench, arms: Sequence[Arm]) -> list[Part]:
+    """Every arm of a language model in every wording, compared with the plain one; `about` holds the spread of each measure."""
+    rows: dict[str, Row] = {}
+    answered: dict[str, Answered] = {}
+    spreads: dict[str, dict[str, float]] = {}
+    for arm in arms:
+        reader = bench.readers[arm.generator]
+        if not isinstance(reader, GeneratorReader):
+            continue
+        name = bench.name(arm.retriever, arm.generator)
+        evidence = bench.evidence(arm.retriever, bench.questions.asked)
+        for one in WORDINGS:
+            worded = worded_reader(reader, one)
+            answered[f"{name}, {one}"] = bench.read(evidence, arm.generator, worded, one)
+            first = "" if one == WORDINGS[0] else f"{name}, {WORDINGS[0]}"
+            rows[f"{name}, {one}"] = Row(answered[f"{name}, {one}"].values, against=first)
+        spreads[name] = spread([answered[f"{name}, {one}"].values for one in WORDINGS])
+    silent = [bench.labels[name] for name, one in bench.readers.items() if not isinstance(one, GeneratorReader)]
+    return [Part("wording", rows, answered, {"spread": spreads, "without_prompt": silent})]
+
+
+def worded_reader(reader: GeneratorReader, one: str) -> Reader:
+    """The reader with another wording of its template's language."""
+    return replace(reader, template=load_template(one, reader.template.language))
+
+
+def spread(several: Sequence[PerQuery]) -> dict[str, float]:
+    """measure -> the largest mean less the smallest."""
+    means: dict[str, list[float]] = {}
+    for values in several:
+        for measure, by_query in values.items():
+            means.setdefault(measure, []).append(sum(by_query.values()) / len(by_query))
+    return {measure: max(found) - min(found) for measure, found in means.items()}
+
+
+def together(first: PerQuery, second: PerQuery) -> PerQuery:
+    """Measures of two sets of questions as those of one."""
+    return {m: {**first.get(m, {}), **second.get(m, {})} for m in dict.fromkeys((*first, *second))}
+
+
+def _wanting_silence(values: PerQuery) -> PerQuery:
+    """Where nothing holds the answer, an abstention is a refusal, and none is too many."""
+    kept = {measure: by_query for measure, by_query in values.items() if measure != "over-refusal"}
+    return {**kept, "refusal": dict(values["abstention"])}
+
+
+MAKE: Mapping[str, Callable[[Bench, Sequence[Arm]], list[Part]]] = {
+    "poisoned": poisoned,
+    "removed": removed,
+    "distractors": distracted,
+    "push-back": pushed_back,
+    "popularity": popularity,
+    "unanswerable": unanswerable,
+    "wording": wording,
+}

@@ -1,0 +1,197 @@
+"""Questions and their evidence -> answers, with their prompts, measures and cost; every list of answers is kept, and reused where
+current.
+
+A folder below `work` holds one list: answers.jsonl, prompts.json, values.json and, last, its manifest. Its name is a digest of what
+decides the answers: questions, passages as they were shown, earlier turns, reader, checker, k. Known gap: a model that is served
+elsewhere, or named on a hub, is known by its name alone; where it changes, so must --work.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from experiments.rag_evaluation.arms import Playback, Rankings
+from experiments.reading import SPAN_WEIGHTS
+from genir.formats import read_answers, write_answers
+from genir.manifest import MANIFEST, is_current, read_manifest, sha256_of, write_json, write_manifest
+from genir.protocols import Generation, Generator, SamplingParams, TokenCounter
+from genir.records import Answer, Document, Query
+from rag.answering import answer
+from rag.conversation import Turn
+from rag.measures.per_question import PerQuery, measure_answers
+from rag.mitigations.cost import Cost, Meter
+from rag.reading import GeneratorReader, Reader
+from rag.verification import SupportChecker
+from retrievers.index_files import read_json
+
+STAGE = "grounded answers"
+_ANSWERS, _PROMPTS, _VALUES = "answers.jsonl", "prompts.json", "values.json"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a reader gets. `playback` None: closed-book. `changed`: documents that stand in no corpus, by doc_id.
+
+    `turns`: what went before each question, or nothing at all.
+    """
+
+    queries: tuple[Query, ...]
+    playback: Playback | None = None
+    changed: Mapping[str, Document] = field(default_factory=dict)
+    turns: tuple[tuple[Turn, ...], ...] = ()
+
+    @property
+    def rankings(self) -> Rankings:
+        """Of all questions; empty closed-book."""
+        return {} if self.playback is None else self.playback.rankings
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One list of answers: the prompt behind each where the reader has prompts (None: it was not asked, or has none), the measures question
+    by question, and the cost of all.
+    """
+
+    queries: tuple[Query, ...]
+    answers: tuple[Answer, ...]
+    prompts: tuple[str | None, ...]
+    values: PerQuery
+    cost: Cost
+
+    def without_figures(self) -> "Answered":
+        """The answers alone: revised ones have neither prompts nor cost of their own."""
+        return replace(self, prompts=(None,) * len(self.answers), values={}, cost=Cost())
+
+
+@dataclass(frozen=True)
+class Restated:
+    """A condenser for readers that know no conversation: the first question, with the new utterance behind it."""
+
+    def condense(self, questions: Sequence[str], turns: Sequence[Sequence[Turn]]) -> list[str]:
+        """See rag.conversation.Condenser."""
+        return [
+            f"{earlier[0].question} {question}" if earlier else question
+            for question, earlier in zip(questions, turns, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class AnswerStore:
+    """Answers kept below `work`. `inputs`: sha256 of what they all hang on (data set, checker)."""
+
+    work: Path
+    documents: Mapping[str, Document]
+    checker: SupportChecker
+    inputs: Mapping[str, str]
+    k: int = 3
+
+    def read(self, evidence: Evidence, reader: Reader, fingerprint: str) -> Answered:
+        """The reader's answers to `evidence`, read now unless they are kept; `fingerprint` tells readers apart."""
+        shown = {
+            query.query_id: [one.doc_id for one in evidence.rankings.get(query.query_id, ())[: self.k]]
+            for query in evidence.queries
+        }
+        about = {
+            "queries": [asdict(query) for query in evidence.queries],
+            "retriever": None if evidence.playback is None else evidence.playback.name,
+            "passages": shown,
+            "changed": {doc_id: asdict(one) for doc_id, one in evidence.changed.items()},
+            "turns": [[asdict(turn) for turn in turns] for turns in evidence.turns],
+            "reader": fingerprint,
+            "k": self.k,
+        }
+        return self.keep(about, evidence, lambda: self._read(evidence, reader))
+
+    def keep(self, about: Mapping[str, Any], evidence: Evidence, make: Callable[[], Answered]) -> Answered:
+        """What `make` gives, or gave for the same `about`; its values are measured here."""
+        digest = hashlib.sha256(json.dumps([about, dict(self.inputs)], sort_keys=True).encode()).hexdigest()
+        folder, config = self.work / "answers" / digest[:16], {"answers": digest}
+        if not is_current(folder, STAGE, config, self.inputs):
+            made = make()
+            documents = {**self.documents, **evidence.changed}
+            values = measure_answers(made.answers, evidence.queries, documents, self.checker)
+            (folder / MANIFEST).unlink(missing_ok=True)  # from here on the folder is unfinished
+            write_answers(made.answers, folder / _ANSWERS)
+            write_json(folder / _PROMPTS, made.prompts)
+            write_json(folder / _VALUES, values)
+            write_manifest(folder, STAGE, config, self.inputs, cost=asdict(made.cost))
+        cost = read_manifest(folder, STAGE, "genir rag eval")["facts"]["cost"]
+        return Answered(
+            evidence.queries,
+            tuple(read_answers(folder / _ANSWERS)),
+            tuple(read_json(folder / _PROMPTS)),
+            read_json(folder / _VALUES),
+            Cost(**cost),
+        )
+
+    def _read(self, evidence: Evidence, reader: Reader) -> Answered:
+        prompts: list[str] = []
+        meter = Meter()
+        # A wrapped reader hides whether it knows conversations; one over a generator is wrapped inside.
+        inside = isinstance(reader, GeneratorReader)
+        counted = meter.reader(_recorded(reader, prompts)) if inside or not evidence.turns else reader
+        answers = answer(
+            evidence.queries,
+            evidence.playback,
+            counted,
+            {**self.documents, **evidence.changed},
+            self.k,
+            conversations=evidence.turns,
+            condenser=Restated() if evidence.turns else None,
+            checker=self.checker,
+        )
+        asked = iter(prompts)
+        told = [next(asked, None) if evidence.playback is None or one.passages else None for one in answers]
+        return Answered(evidence.queries, tuple(answers), tuple(told), {}, meter.spent)
+
+
+def fingerprint(name: str) -> str:
+    """What tells the reader of `--generator NAME` from another: the sha256 of its folder where it has one, else its name."""
+    source = name.partition(":")[2] or name
+    folder = SPAN_WEIGHTS if name == "span" else Path(source)
+    kind = name.partition(":")[0] if ":" in name else "folder"
+    return f"{kind} {sha256_of(folder)}" if folder.is_dir() else name
+
+
+@dataclass(frozen=True)
+class _Recorder:
+    """A generator whose prompts are kept."""
+
+    inner: Generator
+    prompts: list[str]
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def generate(self, prompts: Sequence[str], params: SamplingParams) -> list[Generation]:
+        self.prompts.extend(prompts)
+        return self.inner.generate(prompts, params)
+
+    def stream(self, prompt: str, params: SamplingParams) -> Iterator[str]:
+        self.prompts.append(prompt)
+        return self.inner.stream(prompt, params)
+
+
+@dataclass(frozen=True)
+class _CountingRecorder(_Recorder):
+    """The same over a generator that counts tokens."""
+
+    def count_tokens(self, text: str) -> int:
+        assert isinstance(self.inner, TokenCounter)
+        return self.inner.count_tokens(text)
+
+    def context_length(self) -> int | None:
+        assert isinstance(self.inner, TokenCounter)
+        return self.inner.context_length()
+
+
+def _recorded(reader: Reader, prompts: list[str]) -> Reader:
+    """The reader, keeping its prompts; itself where it has none."""
+    if not isinstance(reader, GeneratorReader):
+        return reader
+    recorder = _CountingRecorder if isinstance(reader.generator, TokenCounter) else _Recorder
+    return replace(reader, generator=recorder(reader.generator, prompts))

@@ -1,0 +1,160 @@
+"""Kinds of hallucination, made operational: which of them an answer shows.
+
+After Zhang et al. 2023 ("Siren's Song in the AI Ocean", section 2.2), who name three: *input-conflicting* (departs from
+what the user gave), *context-conflicting* (from what was generated before), *fact-conflicting* (from the world). Here,
+for question answering:
+
+- input-conflicting: the answer is of another type than was asked for (`rag.measures.answer_type`), or its source is about
+  another subject.
+- context-conflicting: a claim contradicts the passages that were read, or another claim of the same answer. The
+  passages are part of the prompt, and thus of the context; the survey would count them as input.
+- fact-conflicting: the answer contradicts the accepted ones, the only facts that are at hand.
+
+And after Maynez et al. 2020 (section 2; Ji et al. 2023): *intrinsic*, a claim contradicts its source; *extrinsic*, a
+claim can neither be supported nor contradicted from it (and may be true).
+
+Invariants: one answer may be of several kinds; an abstention is of none. A contradiction is what a checker calls one:
+with the lexical checker, which sees none, nothing is intrinsic. Known gaps: subject and type are judged by their looks
+(`rag.measures.names`), and only where that is plain; fact-conflicting is string matching, so that a right answer in other words
+conflicts, as it does for exact match.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from genir.records import Answer, Document, Query
+from genir.words import ENGLISH_STOPWORDS
+from rag.attribution import contains
+from rag.measures.answer_type import expected_type, is_of_another_type
+from rag.measures.names import is_unspaced, name_words, pairs
+from rag.measures.numbers import canonical_words
+from rag.measures.support import THRESHOLD, ClaimSupport, check_once, claims_of, document_of
+from rag.sentences import words
+from rag.verification import Statement, SupportChecker
+
+_SENTENCE = 6  # words from which on an uncited answer is taken for a sentence with a subject of its own
+_NEGATIONS = frozenset(
+    """not no never without neither nor nobody none cannot isn wasn aren weren doesn didn don hasn haven hadn won wouldn""".split()
+) | frozenset("不没沒非无無未别別")
+
+
+@dataclass(frozen=True, slots=True)
+class InputConflict:
+    """How an answer departs from its question: by type, by subject, by both or by none."""
+
+    wrong_type: bool
+    wrong_subject: bool
+
+    def __bool__(self) -> bool:
+        return self.wrong_type or self.wrong_subject
+
+
+@dataclass(frozen=True, slots=True)
+class SourceConflict:
+    """How an answer departs from what it read, and from itself."""
+
+    intrinsic: bool
+    extrinsic: bool
+    self_contradicting: bool
+
+    @property
+    def context_conflicting(self) -> bool:
+        """Whether it contradicts its passages or itself."""
+        return self.intrinsic or self.self_contradicting
+
+
+def input_conflict(answer: Answer, documents: Mapping[str, Document]) -> InputConflict:
+    """Whether an answer is of another type, or of another subject, than its question; an abstention is of none."""
+    if answer.abstained:
+        return InputConflict(False, False)
+    expected = expected_type(answer.question)
+    wrong_type = expected is not None and is_of_another_type(answer.text, expected)
+    cited = [citation for claim in claims_of(answer) for citation in claim.citations]
+    sources = [document_of(documents, citation.doc_id, answer.query_id).title_and_text for citation in cited]
+    return InputConflict(wrong_type, is_of_another_subject(answer.question, answer.text, sources))
+
+
+def is_of_another_subject(question: str, answer: str, sources: Sequence[str] = ()) -> bool:
+    """Whether none of the question's names stands in the answer or in its sources (the whole text of each document that
+    it cites).
+
+    Without sources only an answer that is a sentence with names of its own can be told to speak of something else. A
+    question without names has no subject that could be missed.
+    """
+    asked = name_words(question)
+    if not asked:
+        return False
+    if sources:
+        return not asked & _subjects(" ".join((answer, *sources)))
+    own = name_words(answer)
+    return len(words(answer)) >= _SENTENCE and bool(own) and not asked & _subjects(answer)
+
+
+def fact_conflicting(answer: str, accepted: Sequence[str]) -> bool:
+    """Whether an answer contradicts every accepted one; False where none is known.
+
+    Two answers agree where the words of one stand in the other (of Chinese: as one run), numbers by value, and what is
+    left over does not negate. "Gustave Eiffel, an engineer" agrees with "Eiffel", "5 million" does not agree with "5",
+    nor "not Paris" with "Paris".
+    """
+    said = _telling(answer)
+    return bool(accepted) and not any(_agree(said, _telling(gold)) for gold in accepted)
+
+
+def source_conflicts(
+    answers: Sequence[Answer],
+    support: Mapping[str, Sequence[ClaimSupport]],
+    checker: SupportChecker,
+    threshold: float = THRESHOLD,
+) -> dict[str, SourceConflict]:
+    """query_id -> what its claims' verdicts (`rag.measures.support.claim_support`) say, and whether two claims contradict each other.
+
+    Claims are checked against each other in both directions, all answers in one call.
+    """
+    two_ways = {
+        answer.query_id: [
+            Statement(one.text, other.text, answer.question)
+            for pair in combinations(claims_of(answer), 2)
+            for one, other in (pair, pair[::-1])
+        ]
+        for answer in answers
+    }
+    found = check_once((one for several in two_ways.values() for one in several), checker)
+    return {
+        query_id: SourceConflict(
+            intrinsic=any(claim.verdict == "contradicted" for claim in support[query_id]),
+            extrinsic=any(claim.verdict == "unsupported" for claim in support[query_id]),
+            self_contradicting=any(found[one].contradicted >= threshold for one in several),
+        )
+        for query_id, several in two_ways.items()
+    }
+
+
+def fact_conflicts(answers: Sequence[Answer], queries: Mapping[str, Query]) -> dict[str, bool]:
+    """query_id -> `fact_conflicting`, of the answers whose question has an accepted one; an abstention contradicts nothing."""
+    return {
+        answer.query_id: not answer.abstained and fact_conflicting(answer.text, queries[answer.query_id].answers)
+        for answer in answers
+        if queries[answer.query_id].answers
+    }
+
+
+def _subjects(text: str) -> set[str]:
+    return set(words(text)) | pairs(text)
+
+
+def _telling(text: str) -> list[str]:
+    """The canonical words without those that tell nothing ("in 1889"), unless there are no others."""
+    said = canonical_words(text)
+    return [word for word in said if word in _NEGATIONS or word not in ENGLISH_STOPWORDS] or said
+
+
+def _agree(said: Sequence[str], gold: Sequence[str]) -> bool:
+    if not said or not gold:
+        return list(said) == list(gold)
+    short, long = (said, gold) if len(said) <= len(gold) else (gold, said)
+    scattered = set(short) <= set(long) and not any(is_unspaced(word) for word in short)
+    if not (contains(long, short) or scattered):
+        return False
+    return bool(_NEGATIONS & set(long)) == bool(_NEGATIONS & set(short))
