@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from genir.embedding import resolve_encoder
-from genir.errors import ArtefactError
+from genir.models.pretrained import loading
 from genir.records import DocIDTokens
 
 LEAST_TOKENS = 12  # room for the number behind a text, whatever the tokenizer, and some of the text
@@ -18,11 +18,8 @@ def load_tokenizer(name: str) -> Any:
     """A Hugging Face tokenizer by hub name or folder. Raises ArtefactError where there is none."""
     from transformers import AutoTokenizer
 
-    try:
+    with loading(f"tokenizer {name!r}"):
         return AutoTokenizer.from_pretrained(resolve_encoder(name))
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ArtefactError(f"tokenizer {name!r}: cannot be loaded: {reason}; give a folder or a hub name") from None
 
 
 def encode(tokenizer: Any, text: str) -> DocIDTokens:

@@ -29,19 +29,24 @@ from rich.table import Table
 from experiments import fm_index_cost
 from experiments.constraint_baselines import BASELINES, measure
 from experiments.constraint_plot import write_plot
-from genir.allowed_scores import allowed_scores
-from genir.beam_search import beam_search
-from genir.beam_selection import select
+from experiments.constraint_work import (
+    BEAMS,
+    CODES,
+    LENGTH,
+    QUERIES,
+    QUERY_BEAMS,
+    beams_of_a_search,
+    make_search,
+    step,
+    walk,
+    widest_level,
+)
 from genir.constraints import PrefixTree
 from genir.errors import ConfigError, MissingExtraError
 from genir.manifest import machine, provenance, write_json
-from genir.protocols import Scoring
 
 Row = dict[str, Any]
 
-LENGTH, CODES = 8, 2048
-BEAMS, STEP_BEAMS = 640, 10  # of a step, and of each of its queries
-QUERIES, QUERY_BEAMS = 9, 70  # of a search
 GPU_BEAMS = 2 * 70
 DRAWS = 40  # searches whose beams take turns
 UPDATES = 1000
@@ -137,17 +142,17 @@ def _measure_size(
         row["load_ms"] = 1e3 * _timed(lambda: PrefixTree.load(path), repeats)[0]
     row |= _updates(tree, size, generator, row["build_s"], repeats)
     some = identifiers[generator.integers(0, size, BEAMS)]
-    level, fan_out = _widest_level(tree, some)
-    beams = [_beams_of_a_search(tree, generator, level) for _ in range(DRAWS)]
+    level, fan_out = widest_level(tree, some)
+    beams = [beams_of_a_search(tree, generator, level) for _ in range(DRAWS)]
     logits = torch.from_numpy(generator.standard_normal((BEAMS, CODES), np.float32))
     row |= {"step_level": level, "step_fan_out": fan_out}
-    search = _search(tree, generator, "vocabulary")
+    search = make_search(tree, generator, "vocabulary")
     row["search_found"] = sum(map(len, search()))
     tasks: dict[str, Callable[[], Any]] = {
-        "step_us": lambda: [_step(tree, nodes, logits) for nodes in beams],
+        "step_us": lambda: [step(tree, nodes, logits) for nodes in beams],
         "children_us": lambda: [tree.children(nodes) for nodes in beams],
         "search_ms": search,
-        "search_without_softmax_ms": _search(tree, generator, "logits"),
+        "search_without_softmax_ms": make_search(tree, generator, "logits"),
     }
     if torch.cuda.is_available():
         row["gpu_step_ms"] = _gpu_step_ms(tree, some[:GPU_BEAMS], repeats)
@@ -205,76 +210,15 @@ def _timed(call: Callable[[], Any], repeats: int) -> tuple[float, Any]:
     return statistics.median(seconds), result
 
 
-def _walk(tree: PrefixTree, identifiers: NDArray[np.int16], level: int) -> torch.Tensor:
-    """The nodes (N,) behind the first `level` tokens of identifiers (N, L)."""
-    wanted = torch.from_numpy(identifiers.astype(np.int64)).to(tree.device)
-    nodes = tree.start(len(wanted))
-    for column in range(level):
-        parts = []
-        for start in range(0, len(nodes), 64):  # few at a time: the first levels are wide
-            part = slice(start, start + 64)
-            tokens, children, mask = tree.children(nodes[part])
-            parts.append(children[(tokens == wanted[part, column, None]) & mask])
-        nodes = torch.cat(parts)
-    return nodes
-
-
-def _widest_level(tree: PrefixTree, identifiers: NDArray[np.int16]) -> tuple[int, int]:
-    """Of the levels behind two tokens or more, that at which these beams have the widest fan-out, and this."""
-    fan_outs = [tree.children(_walk(tree, identifiers, level))[2].shape[1] for level in range(2, LENGTH)]
-    return 2 + int(np.argmax(fan_outs)), max(fan_outs)
-
-
-def _beams_of_a_search(tree: PrefixTree, generator: np.random.Generator, level: int) -> torch.Tensor:
-    """The nodes (N,) at which a search over random log-probabilities, ten beams a query, stands after `level` tokens."""
-    query = torch.arange(BEAMS // STEP_BEAMS)
-    nodes, scores = tree.start(len(query)), torch.zeros(len(query))
-    for _ in range(level):
-        tokens, children, mask = tree.children(nodes)
-        logits = torch.from_numpy(generator.standard_normal((len(nodes), CODES), np.float32)).log_softmax(1)
-        extended = (scores[:, None] + logits.gather(1, tokens)).masked_fill_(~mask, float("-inf"))
-        rows, places = select(extended, query, STEP_BEAMS).unbind(1)
-        query, nodes, scores = query[rows], children[rows, places], extended[rows, places]
-    return nodes
-
-
-def _step(tree: PrefixTree, nodes: torch.Tensor, logits: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """What the constraint adds to a model's step; the first child of every beam stands for what is chosen."""
-    settled = tree.settled(nodes)
-    tokens, children, mask = tree.children(nodes)
-    scores = allowed_scores(logits, tokens, mask)
-    chosen = children[:, 0]
-    return settled, scores, tree.leaf(chosen), tree.continues(chosen)
-
-
-def _search(tree: PrefixTree, generator: np.random.Generator, scoring: Scoring) -> Callable[[], Any]:
-    """A search over prepared numbers: logits, of which "vocabulary" takes the log-softmax at each step, as STATIC's does."""
-    shape = (LENGTH, QUERIES * QUERY_BEAMS, CODES)
-    prepared = torch.from_numpy(generator.standard_normal(shape, np.float32))
-
-    def search() -> Any:
-        step = iter(prepared)
-
-        def next_token(
-            tokens: torch.Tensor, parents: torch.Tensor | None, allowed: torch.Tensor | None
-        ) -> torch.Tensor:
-            logits: torch.Tensor = next(step)[: len(tokens)]
-            return logits if allowed is None else logits.gather(1, allowed)
-
-        return beam_search(next_token, tree, QUERIES, QUERY_BEAMS, scoring=scoring)
-
-    return search
-
-
 def _gpu_step_ms(tree: PrefixTree, identifiers: NDArray[np.int16], repeats: int) -> float:
     """Milliseconds that the constraint adds to a step on the GPU, the mean over all levels."""
     device_tree = tree.to("cuda")
-    levels = [_walk(device_tree, identifiers, level) for level in range(LENGTH)]
+    levels = [walk(device_tree, identifiers, level) for level in range(LENGTH)]
     logits = torch.randn(len(identifiers), CODES, device="cuda")
 
     def steps() -> None:
         for nodes in levels:
-            _step(device_tree, nodes, logits)
+            step(device_tree, nodes, logits)
         torch.cuda.synchronize()
 
     return 1e3 / LENGTH * _timed(steps, max(repeats, 2))[0]

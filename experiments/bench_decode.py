@@ -15,17 +15,16 @@ import copy
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from experiments.decoding_baseline import Found, agree, generate, prefix_allowed_tokens_fn
+from experiments.decoding_cases import Case, random_t5, semantic, titles
 from experiments.decoding_cost import TimedConstraint, Unconstrained, matrix_product_rate, operations
 from experiments.drawing import write_drawing
 from genir.beam_search import beam_search
@@ -36,27 +35,13 @@ from genir.manifest import machine, provenance, write_json
 from genir.models.seq2seq import Seq2SeqConfig, Seq2SeqModel, T5Shape
 from genir.protocols import Constraint, Scoring
 
-LEVELS, CODES, FIRST_CODE = 4, 256, 1000
 T5_SMALL = T5Shape(d_model=512, d_ff=2048, num_layers=6, num_heads=8, d_kv=64)
-T5_VOCABULARY = 32_128
 
 _PRECISIONS: tuple[tuple[Precision, str, torch.dtype], ...] = (
     ("float32", "fp32", torch.float32),
     ("bfloat16", "bf16", torch.bfloat16),
 )
 Search = Callable[[bool], Found]  # True: return the rankings too
-
-
-@dataclass(frozen=True)
-class Case:
-    """What is searched for: identifiers with their end token, texts (B, T) with their mask, and free choice a step."""
-
-    identifiers: list[tuple[int, ...]]
-    input_ids: torch.Tensor
-    mask: torch.Tensor
-    vocabulary: int
-    end_token: int
-    free: list[torch.Tensor]
 
 
 def run(
@@ -82,8 +67,8 @@ def run(
     if scheme not in ("semantic", "title") or (scheme == "title") != (data is not None):
         raise ConfigError(f"scheme {scheme!r} with data {data}: expected semantic, or title with a data set's folder")
     place = pick_device(device)
-    case = _titles(data, batch, query_tokens) if data is not None else _semantic(docs, batch, query_tokens, seed)
-    network = _network(shape, case).to(place)
+    case = titles(data, batch, query_tokens) if data is not None else semantic(docs, batch, query_tokens, seed)
+    network = random_t5(shape, case).to(place)
     ours = Ours(copy.deepcopy(network), case, beams)
     tree = PrefixTree.build(case.identifiers).to(place)
     timed = alternate(_searches(network, ours, case, tree), repeats)
@@ -126,47 +111,6 @@ def alternate(searches: Mapping[str, Search], repeats: int) -> dict[str, tuple[F
                 torch.cuda.synchronize()
             seconds[name].append(time.perf_counter() - started)
     return {name: (found[name], seconds[name]) for name in searches}
-
-
-# --- cases --------------------------------------------------------------------------------------------------------------
-
-
-def _semantic(docs: int, batch: int, query_tokens: int, seed: int) -> Case:
-    end_token = 1
-    drawn = np.random.default_rng(seed).integers(0, CODES, (docs + docs // 50 + 16, LEVELS))
-    codes = np.unique(drawn, axis=0)[:docs] + np.arange(LEVELS) * CODES + FIRST_CODE
-    input_ids = torch.randint(2, T5_VOCABULARY, (batch, query_tokens))
-    free = [torch.arange(CODES) + FIRST_CODE + level * CODES for level in range(LEVELS)]
-    free.append(torch.tensor([end_token]))
-    identifiers = [(*row, end_token) for row in codes.tolist()]
-    return Case(identifiers, input_ids, torch.ones_like(input_ids), T5_VOCABULARY, end_token, free)
-
-
-def _titles(data: Path, batch: int, query_tokens: int) -> Case:
-    """Titles of a corpus and queries of its test split, in MiniLM's vocabulary."""
-    from transformers import AutoTokenizer
-
-    from docids.title import TitleScheme
-    from genir.embedding import DEFAULT_ENCODER, resolve_encoder
-    from genir.formats import load_dataset
-
-    dataset = load_dataset(data)
-    table = TitleScheme().assign(dataset.corpus)
-    tokenizer = AutoTokenizer.from_pretrained(resolve_encoder(DEFAULT_ENCODER))
-    end_token = int(tokenizer.sep_token_id)
-    identifiers = [(*tokens, end_token) for tokens in table.identifiers()]
-    texts = [query.text for query in dataset.split("test")[:batch]]
-    encoded = tokenizer(texts, truncation=True, max_length=query_tokens, padding=True, return_tensors="pt")
-    usual = int(statistics.median(map(len, identifiers))) - 1
-    free = [torch.arange(len(tokenizer))] * usual + [torch.tensor([end_token])]
-    return Case(identifiers, encoded.input_ids, encoded.attention_mask, len(tokenizer), end_token, free)
-
-
-def _network(shape: T5Shape, case: Case) -> Any:
-    from transformers import T5Config, T5ForConditionalGeneration
-
-    config = T5Config(**vars(shape), vocab_size=case.vocabulary, decoder_start_token_id=0, eos_token_id=case.end_token)
-    return T5ForConditionalGeneration(config).eval()
 
 
 # --- searches -----------------------------------------------------------------------------------------------------------

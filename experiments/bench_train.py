@@ -23,7 +23,7 @@ from rich.console import Console
 from experiments.atlas import build_atlas
 from experiments.decoding_cost import matrix_product_rate, operations
 from experiments.drawing import write_drawing
-from experiments.learning import ModelConfig
+from experiments.model_config import ModelConfig
 from experiments.tables import plain, show
 from experiments.training_baseline import Timed, TrainerMeasures
 from experiments.training_memory import peak_memory
@@ -32,6 +32,7 @@ from genir.devices import attention_kernel, autocast, pick_device, runs_in_bfloa
 from genir.errors import ConfigError, MissingExtraError
 from genir.formats import CORPUS, load_dataset
 from genir.manifest import machine, provenance, sha256_of, write_json
+from genir.objectives import TrainingBatch
 from genir.token_rows import TokenRows, bucketed_batches
 from genir.training import Example
 
@@ -180,7 +181,8 @@ def _cost(case: Case, examples: Sequence[Example], rate: float) -> dict[str, Any
             weights = torch.tensor([one.weight for one in chosen], device=device)
             with autocast(device), attention_kernel(device, "auto", 1):
                 input_ids, mask = model.pad([rows[i] for i in batch])
-                loss = objective.loss(input_ids, mask, targets, weights, torch.tensor(batch, device=device))
+                numbers = torch.tensor(batch, device=device)
+                loss = objective.loss(TrainingBatch(input_ids, mask, targets, weights, numbers))
             loss.backward()  # type: ignore[no-untyped-call]
 
     needed = operations(steps) / sum(map(len, batches))

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.data_stage import tell_reused
-from experiments.registry import parse_settings
+from experiments.registry import configured
 from experiments.training_folder import TrainingFolder, fingerprint
-from genir.config import from_mapping, load_toml
+from genir.config import from_mapping
 from genir.devices import pick_device, seed_everything
 from genir.embedding import TextEncoder, encoder_fingerprint
-from genir.errors import ConfigError, DataError, unknown_name
+from genir.errors import DataError
 from genir.formats import CORPUS, QRELS, QUERIES, load_dataset
 from genir.manifest import (
     MANIFEST,
@@ -73,13 +73,7 @@ def read_config(path: Path | None, settings: Sequence[str] = (), encoder: str | 
 
     Raises ConfigError for unknown keys, with a suggestion, and for values that cannot be.
     """
-    values: dict[str, Any] = {} if path is None else load_toml(path)
-    for key, value in parse_settings(settings).items():
-        table, _, name = key.rpartition(".")
-        if table not in ("", "training"):
-            raise ConfigError(f"setting {key!r}: {unknown_name('table', table, ['training'])}")
-        inner = values.setdefault("training", {}) if table else values
-        inner[name] = value
+    values = configured(path, settings)
     if encoder is not None:
         values["encoder"] = encoder
     return from_mapping(DenseConfig, values, "train-dense" if path is None else str(path))

@@ -13,34 +13,36 @@ the first file is written; thresholds and calibration come from dev questions al
 where they are current.
 """
 
-import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from experiments.checkers.benchmark import make_checker
+from experiments.rag_evaluation.answer_files import heading, merge_answers, write_per_query
 from experiments.rag_evaluation.arms import Searcher
 from experiments.rag_evaluation.bench import Arm, Bench, Part, Row
 from experiments.rag_evaluation.calibration import calibrate
 from experiments.rag_evaluation.conditions import MAKE, check_conditions, is_of
-from experiments.rag_evaluation.figures import TESTED, Figures, table_figures
+from experiments.rag_evaluation.figures import Figures, table_figures
 from experiments.rag_evaluation.mitigated import check_mitigations, mitigated
 from experiments.rag_evaluation.plots import PLOTS, curves, write_plots
 from experiments.rag_evaluation.questions import choose_questions
-from experiments.rag_evaluation.reading import Answered, AnswerStore, fingerprint
+from experiments.rag_evaluation.reading import AnswerStore, fingerprint
 from experiments.rag_evaluation.settings import GroundingConfig
-from experiments.reading import make_reader
+from experiments.reading import joint_folder, make_reader_over
 from genir.errors import ArtefactError, ConfigError, MissingExtraError
 from genir.formats import dataset_sha256, load_dataset
-from genir.manifest import MANIFEST, provenance, sha256_of, write_atomically, write_json
+from genir.manifest import MANIFEST, provenance, sha256_of, write_json
+from rag.joint.answerer import JointAnswerer
+from rag.joint.model import JointModel
+from rag.reading import Reader
 from retrievers.index_files import read_json
 
 STAGE = "experiment grounding"
 SUMMARY, ANSWERS = "summary.json", "answers.jsonl"
-KEPT = (*TESTED, "confidence")  # measures whose values are written question by question
 
 
 def run(
@@ -71,14 +73,15 @@ def run(
         parts += MAKE[condition](bench, arms)
         tell(f"condition {condition}")
     summary = {
-        _heading(bench, part): table_figures(part.rows, config.loss, config.seed, config.resamples) for part in parts
+        heading(bench.questions.name, part): table_figures(part.rows, config.loss, config.seed, config.resamples)
+        for part in parts
     }
     (out / f"{stem}.manifest.json").unlink(missing_ok=True)  # from here on this data set is unfinished
     out.mkdir(parents=True, exist_ok=True)
     write_plots(bench, arms, summary[bench.questions.name], out, stem)
     write_json(out / f"{stem}.json", _details(bench, arms, parts))
-    _write_per_query(out / f"{stem}.per_query.json", parts[0])
-    _merge_answers(out / ANSWERS, bench, parts)
+    write_per_query(out / f"{stem}.per_query.json", parts[0])
+    merge_answers(out / ANSWERS, bench.questions.name, parts)
     path = out / SUMMARY
     kept = {name: part for name, part in _read_summary(path).items() if not is_of(name, bench.questions.name)}
     write_json(path, kept | summary)
@@ -100,9 +103,11 @@ def prepare(
         raise MissingExtraError("matplotlib", "report", "the plots of an evaluation")
     dataset = load_dataset(data)
     questions = choose_questions(data, dataset, config)
-    searcher = Searcher(dataset, data, work, questions.relevant, model, config.encoder, cache, device, config.seed)
+    readers = {name: make_reader_over(name, dataset, data, device) for name in config.generators}
+    searcher = Searcher(
+        dataset, data, work, questions.relevant, model, config.encoder, cache, device, config.seed, _joint(readers)
+    )
     searcher.check(config.retrievers)
-    readers = {name: make_reader(name, device) for name in config.generators}
     labels = {name: Path(reader.name).name for name, reader in readers.items()}
     for name, label in labels.items():
         if list(labels.values()).count(label) > 1:
@@ -116,6 +121,15 @@ def prepare(
     check_conditions(bench)
     check_mitigations(bench)
     return bench
+
+
+def _joint(readers: Mapping[str, Reader]) -> tuple[JointModel, Path] | None:
+    """The first joint model among the readers, with its folder."""
+    for name, reader in readers.items():
+        folder = joint_folder(name)
+        if folder is not None and isinstance(reader, JointAnswerer):
+            return reader.model, folder
+    return None
 
 
 def _read_arm(bench: Bench, retriever: str, generator: str, tell: Callable[[str], None]) -> Arm:
@@ -142,18 +156,14 @@ def _base(bench: Bench, arms: Sequence[Arm]) -> Part:
     return Part("", rows | revised, first | answered, about)
 
 
-def _heading(bench: Bench, part: Part) -> str:
-    """What the summary calls a part."""
-    return f"{bench.questions.name} ({part.label})" if part.label else bench.questions.name
-
-
 def _details(bench: Bench, arms: Sequence[Arm], parts: Sequence[Part]) -> dict[str, Any]:
     """What else there is to say of a data set."""
     questions = bench.questions
     return {
         "questions": {
             "asked": len(questions.asked),
-            "dev": len(questions.dev),
+            "dev": sum(bool(query.answers) for query in questions.dev),
+            "dev_unanswerable": sum(not query.answers for query in questions.dev),
             "unanswerable": len(questions.unanswerable),
             "left_out_without_answer": questions.left_out,
         },
@@ -167,54 +177,8 @@ def _details(bench: Bench, arms: Sequence[Arm], parts: Sequence[Part]) -> dict[s
         "cost_a_question": {
             name: row.cost.each(len(questions.asked)) for name, row in parts[0].rows.items() if row.cost is not None
         },
-        "conditions": {_heading(bench, part): dict(part.about) for part in parts},
+        "conditions": {heading(bench.questions.name, part): dict(part.about) for part in parts},
     }
-
-
-def _write_per_query(path: Path, part: Part) -> None:
-    """The values behind the base table: row -> {questions, measure -> values in their order}, null where a measure does not apply."""
-    table: dict[str, Any] = {}
-    for name, row in part.rows.items():
-        questions = list(row.values["coverage"])
-        table[name] = {"questions": questions} | {
-            measure: [row.values[measure].get(one) for one in questions] for measure in KEPT if measure in row.values
-        }
-    text = json.dumps(table, ensure_ascii=False) + "\n"
-
-    def write(temporary: Path) -> None:
-        temporary.write_text(text, encoding="utf-8")
-
-    write_atomically(path, write)
-
-
-def _merge_answers(path: Path, bench: Bench, parts: Sequence[Part]) -> None:
-    """Write this data set's answers behind those of other data sets."""
-
-    def lines() -> Iterator[str]:
-        if path.is_file():
-            with path.open(encoding="utf-8") as old:
-                yield from (line for line in old if not is_of(json.loads(line)["data"], bench.questions.name))
-        for part in parts:
-            for arm, answered in part.answered.items():
-                yield from _answer_lines(_heading(bench, part), arm, answered)
-
-    def write(temporary: Path) -> None:
-        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(lines())
-
-    write_atomically(path, write)
-
-
-def _answer_lines(heading: str, arm: str, answered: Answered) -> Iterator[str]:
-    for query, prompt, answer in zip(answered.queries, answered.prompts, answered.answers, strict=True):
-        told = {
-            "data": heading,
-            "arm": arm,
-            "accepted": list(query.answers),
-            "prompt": prompt,
-            "answer": asdict(answer),
-        }
-        yield json.dumps(told, ensure_ascii=False) + "\n"
 
 
 def _read_summary(path: Path) -> Mapping[str, Any]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.data_stage import build_docids
-from experiments.learning import ModelConfig, train_model
+from experiments.learning import train_model
+from experiments.model_config import ModelConfig
 from experiments.model_folder import history_of
 from experiments.report import REPORT, write_report
 from experiments.retrieval import build_retriever, is_searched, search_split

@@ -17,7 +17,8 @@ from docids.table import DocIDTable
 from experiments.atlas import Atlas, build_atlas
 from experiments.data_stage import build_docids, write_data
 from experiments.grounding import ground, grounding_table, side_by_side
-from experiments.learning import ModelConfig, train_model
+from experiments.learning import train_model
+from experiments.model_config import ModelConfig
 from experiments.report import write_report
 from experiments.retrieval import build_retriever, search_split
 from experiments.scoring import compare_runs, metrics_table

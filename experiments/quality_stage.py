@@ -20,7 +20,8 @@ from typing import Any
 
 from experiments.data_stage import build_docids
 from experiments.dense_learning import train_dense
-from experiments.learning import ModelConfig, train_model
+from experiments.learning import train_model
+from experiments.model_config import ModelConfig
 from experiments.model_folder import history_of
 from experiments.retrieval import Built, build_retriever, is_searched, search_split
 from experiments.term_learning import TermConfig, train_terms

@@ -4,31 +4,44 @@ from pathlib import Path
 
 import rag
 from experiments.registry import GENERATORS, make_generator
-from genir.errors import ArtefactError
+from genir.errors import ArtefactError, ConfigError
+from genir.records import Dataset
 from rag.generators.extractive import ExtractiveGenerator
 from rag.generators.hf import HFGenerator
+from rag.joint.answerer import JointAnswerer
+from rag.joint.model import SETTINGS_FILE as JOINT_SETTINGS_FILE
+from rag.llama_reader.reader import SETTINGS_FILE as LLAMA_SETTINGS_FILE
+from rag.llama_reader.reader import LlamaReader
 from rag.reading import Reader, as_reader
 from rag.small_reader.reader import SETTINGS_FILE, SmallReader
 from rag.span.reader import SETTINGS_FILE as SPAN_SETTINGS_FILE
 from rag.span.reader import SpanReader
+from rag.template import written_in
 
-SPAN_WEIGHTS = Path(rag.__file__).parent / "readers" / "span"  # ship with the package where they were committed
+# Ship with the package where they were committed.
+SPAN_WEIGHTS = Path(rag.__file__).parent / "readers" / "span"
+LLAMA_WEIGHTS = Path(rag.__file__).parent / "readers" / "llama"
 
 
 def make_reader(name: str, device: str = "auto") -> Reader:
-    """`extractive`, `span` (the weights that ship), or a folder that `SpanReader.save` or `SmallReader.save` wrote, or any Hugging Face
-    causal language model by name or folder.
+    """`extractive`, `span` or `llama` (the weights that ship), a folder of a span, llama or small reader, or any Hugging Face causal
+    language model by name or folder.
 
-    `KIND:SOURCE` names another backend: `span:FOLDER`, `llama:FOLDER`, `vllm:NAME`, `openai:URL`, `hf:NAME`. Raises ArtefactError for a
-    path where no folder is, and for `span` where no weights ship.
+    `KIND:SOURCE` names another backend: `span:FOLDER`, `llama:FOLDER` (a llama reader, or any LLaMA), `vllm:NAME`, `openai:URL`,
+    `hf:NAME`; for `joint:FOLDER` see `make_reader_over`. Raises ArtefactError for a path where no folder is, and for `span` and `llama`
+    where no weights ship.
     """
     if name == "extractive":
         return ExtractiveGenerator()
     if name == "span":
-        return SpanReader.load(_shipped(), device)
+        return SpanReader.load(_shipped(name, SPAN_WEIGHTS / SPAN_SETTINGS_FILE), device)
+    if name == "llama":
+        return LlamaReader.load(_shipped(name, LLAMA_WEIGHTS / LLAMA_SETTINGS_FILE), device)
     kind, colon, source = name.partition(":")
     if colon and kind == "span":
         return SpanReader.load(Path(source), device)
+    if colon and kind == "llama" and (Path(source) / LLAMA_SETTINGS_FILE).is_file():
+        return LlamaReader.load(Path(source), device)
     if colon and kind in GENERATORS:
         return as_reader(make_generator(kind, source, device))
     if name.startswith((".", "/", "~")) and not Path(name).is_dir():
@@ -37,9 +50,41 @@ def make_reader(name: str, device: str = "auto") -> Reader:
         )
     if (Path(name) / SPAN_SETTINGS_FILE).is_file():
         return SpanReader.load(Path(name), device)
+    if (Path(name) / LLAMA_SETTINGS_FILE).is_file():
+        return LlamaReader.load(Path(name), device)
     if (Path(name) / SETTINGS_FILE).is_file():
         return SmallReader.load(Path(name), device)
     return as_reader(HFGenerator(name, device))
+
+
+def joint_folder(name: str) -> Path | None:
+    """The folder of the joint model that `--generator` names, as `joint:FOLDER` or FOLDER; None for any other reader."""
+    kind, colon, source = name.partition(":")
+    if colon and kind == "joint":
+        return Path(source)
+    return Path(name) if (Path(name) / JOINT_SETTINGS_FILE).is_file() else None
+
+
+def make_reader_over(name: str, dataset: Dataset, data: Path | None, device: str = "auto") -> Reader:
+    """`make_reader`, and joint models, which answer over the corpus that they were trained for: `data` is its folder.
+
+    Raises ConfigError for a joint model without a folder of data, and what `make_reader` and `load_joint` raise.
+    """
+    folder = joint_folder(name)
+    if folder is None:
+        return make_reader(name, device)
+    if data is None:
+        raise ConfigError(
+            f"--generator {name}: a joint model answers over the data that it was trained for; give --data"
+        )
+    from experiments.joint.learning import load_joint
+
+    return JointAnswerer(load_joint(folder, dataset, data, device))
+
+
+def default_generator(question: str = "") -> str:
+    """`span` where its weights ship, for a question that it can read: it knows English; else `extractive`."""
+    return "span" if span_ships() and written_in(question) == "en" else "extractive"
 
 
 def span_ships() -> bool:
@@ -47,10 +92,11 @@ def span_ships() -> bool:
     return (SPAN_WEIGHTS / SPAN_SETTINGS_FILE).is_file()
 
 
-def _shipped() -> Path:
-    if not span_ships():
+def _shipped(name: str, settings: Path) -> Path:
+    """The folder of a reader whose weights ship with this installation. Raises ArtefactError where they do not."""
+    if not settings.is_file():
         raise ArtefactError(
-            "--generator span: no weights ship with this installation; train some with `genir train-reader span --data DIR --out "
-            "FOLDER`, and give --generator span:FOLDER"
+            f"--generator {name}: no weights ship with this installation; train some with `genir train-reader {name} --data DIR --out "
+            f"FOLDER`, and give --generator {name}:FOLDER"
         )
-    return SPAN_WEIGHTS
+    return settings.parent

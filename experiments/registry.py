@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, cast
 
-from genir.config import from_mapping
+from genir.config import from_mapping, load_toml
 from genir.embedding import TextEncoder
 from genir.errors import ConfigError, unknown_name
 from genir.protocols import DocIDScheme, Generator
@@ -108,6 +108,21 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
         except tomllib.TOMLDecodeError:
             settings[key.strip()] = value
     return settings
+
+
+def configured(path: Path | None, settings: Sequence[str], tables: Sequence[str] = ("training",)) -> dict[str, Any]:
+    """The values of a training's TOML file, none without one, with KEY=VALUE settings over them ("training.epochs=2").
+
+    Raises ConfigError for a setting of any other table than `tables`.
+    """
+    values: dict[str, Any] = {} if path is None else load_toml(path)
+    for key, value in parse_settings(settings).items():
+        table, _, name = key.rpartition(".")
+        if table and table not in tables:
+            raise ConfigError(f"setting {key!r}: {unknown_name('table', table, tables)}")
+        inner = values.setdefault(table, {}) if table else values
+        inner[name] = value
+    return values
 
 
 def option_of(setting: str) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from genir.embedding import load_encoder
 from genir.errors import MissingExtraError
-from genir.objectives import Objective
+from genir.objectives import Objective, TrainingBatch
 from genir.training import Example, TrainingConfig
 
 
@@ -50,7 +50,7 @@ class _WithLoss(nn.Module):
     def forward(
         self, input_ids: Tensor, attention_mask: Tensor, targets: Tensor, weights: Tensor, rows: Tensor
     ) -> dict[str, Tensor]:
-        return {"loss": self.objective.loss(input_ids, attention_mask, targets, weights, rows)}
+        return {"loss": self.objective.loss(TrainingBatch(input_ids, attention_mask, targets, weights, rows))}
 
 
 class _Collator:

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from genir.errors import ConfigError
 from genir.models.code_decoder import CodeDecoder
-from genir.objectives import RankingObjective, repeated, weighted_mean
+from genir.objectives import RankingObjective, TrainingBatch, repeated, weighted_mean
 from genir.records import DocIDTokens
 
 Distance = Literal["kl", "margin_mse"]
@@ -141,25 +141,18 @@ class TaughtRankingObjective(RankingObjective):
         self.past = MovingAverage(model, teaching.self_decay) if teaching.self_weight else None
         self.growth = margin_growth(self.prefixes).to(model.device)
 
-    def loss(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        targets: Tensor,
-        weights: Tensor,
-        rows: Tensor | None = None,
-    ) -> Tensor:
+    def loss(self, batch: TrainingBatch) -> Tensor:
         """See Objective. Raises ConfigError where a teacher is there and no `rows`."""
         teaching = self.teaching
-        text = self.model.encode(input_ids, attention_mask)
-        losses, whole = self.against_all(text, targets)
-        candidates = self.candidates(whole, targets)
+        text = self.model.encode(batch.input_ids, batch.attention_mask)
+        losses, whole = self.against_all(text, batch.targets)
+        candidates = self.candidates(whole, batch.targets)
         mined = candidates.shape[1]
         if teaching.table is not None:
-            if rows is None:
+            if batch.rows is None:
                 raise ConfigError("an objective with a teacher needs the numbers of the examples: give `rows`")
             drawn, taught, own = (
-                part.to(targets.device) for part in teaching.table.draw(rows.cpu(), teaching.negatives)
+                part.to(batch.targets.device) for part in teaching.table.draw(batch.rows.cpu(), teaching.negatives)
             )
             candidates = torch.cat([candidates, drawn], dim=1)
         scores = self.prefix_scores(self.model, text, candidates)
@@ -173,8 +166,8 @@ class TaughtRankingObjective(RankingObjective):
                 chosen, wanted.nan_to_num(), known & ~own.isnan()[:, None]
             )
         if self.past is not None:
-            losses = losses + teaching.self_weight * self._from_past(input_ids, attention_mask, scores, candidates)
-        return weighted_mean(losses / len(self.tables), weights)
+            losses = losses + teaching.self_weight * self._from_past(batch, scores, candidates)
+        return weighted_mean(losses / len(self.tables), batch.weights)
 
     def _distance(self, scores: Tensor, wanted: Tensor, known: Tensor) -> Tensor:
         """Losses (B,), summed over prefix lengths: prefix scores (B, M, P) from the teacher's (B, M), where `known` (B, M)."""
@@ -182,12 +175,12 @@ class TaughtRankingObjective(RankingObjective):
             return divergence(scores, wanted[..., None].expand_as(scores), known)
         return margin_error(scores, wanted[..., None] * self.growth, known)
 
-    def _from_past(self, input_ids: Tensor, attention_mask: Tensor, scores: Tensor, candidates: Tensor) -> Tensor:
+    def _from_past(self, batch: TrainingBatch, scores: Tensor, candidates: Tensor) -> Tensor:
         """Losses (B,): how far the prefix scores (B, M, P) are from those of the moving average."""
         assert self.past is not None
         self.past.follow()
         with torch.no_grad():
-            text = self.past.average.encode(input_ids, attention_mask)
+            text = self.past.average.encode(batch.input_ids, batch.attention_mask)
             wanted = self.prefix_scores(self.past.average, text, candidates)
         return divergence(scores, wanted, (candidates >= 0) & ~repeated(candidates))
 

@@ -21,6 +21,7 @@ from tqdm import tqdm
 from genir.devices import Precision, autocast, bfloat16_pays, pick_device
 from genir.errors import ArtefactError, MissingExtraError
 from genir.manifest import sha256_of, write_atomically
+from genir.models.pretrained import loading
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 _ENCODER_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")  # weights, configuration, tokenizer
@@ -63,11 +64,8 @@ def load_encoder(name: str, **options: Any) -> tuple[Any, Any]:
     from transformers import AutoModel, AutoTokenizer
 
     source = resolve_encoder(name)
-    try:
+    with loading(f"encoder {name!r}"):
         return AutoTokenizer.from_pretrained(source), AutoModel.from_pretrained(source, **options)
-    except (OSError, ValueError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise ArtefactError(f"encoder {name!r}: cannot be loaded: {reason}; give a folder or a hub name") from None
 
 
 def mean_pool(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

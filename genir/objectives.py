@@ -11,6 +11,7 @@ V identifier vocabulary.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -31,21 +32,22 @@ class StepModel(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingBatch:
+    """What a step learns from. `rows` are the examples' numbers, for an objective that knows more of each than its target."""
+
+    input_ids: Tensor  # (B, T)
+    attention_mask: Tensor  # (B, T)
+    targets: Tensor  # (B,): the index of each text's right identifier
+    weights: Tensor  # (B,)
+    rows: Tensor | None = None  # (B,)
+
+
 class Objective(Protocol):
     """A loss over a batch."""
 
-    def loss(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        targets: Tensor,
-        weights: Tensor,
-        rows: Tensor | None = None,
-    ) -> Tensor:
-        """The weighted mean loss of texts (B, T) whose right identifiers have the indices targets (B,).
-
-        `rows` (B,) are the numbers of the examples, for an objective that knows more of each than its target.
-        """
+    def loss(self, batch: TrainingBatch) -> Tensor:
+        """The weighted mean loss of a batch's texts."""
         ...
 
 
@@ -69,20 +71,13 @@ class CrossEntropyObjective:
         self.model = model
         self.identifiers = pad_identifiers(identifiers, model.end_token)
 
-    def loss(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        targets: Tensor,
-        weights: Tensor,
-        rows: Tensor | None = None,
-    ) -> Tensor:
+    def loss(self, batch: TrainingBatch) -> Tensor:
         """See Objective."""
-        tokens = self.identifiers[targets].to(input_ids.device)
-        logits = self.model.step_logits(input_ids, attention_mask, tokens).float()
+        tokens = self.identifiers[batch.targets].to(batch.input_ids.device)
+        logits = self.model.step_logits(batch.input_ids, batch.attention_mask, tokens).float()
         losses = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), ignore_index=IGNORED, reduction="none")
         lengths = (tokens != IGNORED).sum(1)
-        return weighted_mean(losses.view(tokens.shape).sum(1) / lengths, weights)
+        return weighted_mean(losses.view(tokens.shape).sum(1) / lengths, batch.weights)
 
 
 class RankingObjective:
@@ -110,21 +105,14 @@ class RankingObjective:
         # per prefix length: the distinct prefixes (U, m), and for every identifier the index of its own (N,)
         self.tables = [torch.unique(self.identifiers[:, :m], dim=0, return_inverse=True) for m in self.prefixes]
 
-    def loss(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        targets: Tensor,
-        weights: Tensor,
-        rows: Tensor | None = None,
-    ) -> Tensor:
+    def loss(self, batch: TrainingBatch) -> Tensor:
         """See Objective."""
-        text = self.model.encode(input_ids, attention_mask)
-        losses, whole = self.against_all(text, targets)
+        text = self.model.encode(batch.input_ids, batch.attention_mask)
+        losses, whole = self.against_all(text, batch.targets)
         if self.hard_negatives:
-            candidates = self.candidates(whole, targets)
+            candidates = self.candidates(whole, batch.targets)
             losses = losses + self.against(self.prefix_scores(self.model, text, candidates), candidates)
-        return weighted_mean(losses / len(self.tables), weights)
+        return weighted_mean(losses / len(self.tables), batch.weights)
 
     def against_all(self, text: EncodedText, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Part 1: losses (B,), summed over the prefix lengths; and the scores (B, N) of whole identifiers, detached."""

@@ -188,6 +188,15 @@ class Generator(Protocol):
 
 
 @runtime_checkable
+class GenerationStreamer(Protocol):
+    """A generator whose stream ends with the generation itself, so that its log-probabilities need no second one."""
+
+    def stream_generation(self, prompt: str, params: SamplingParams) -> Iterator[str | Generation]:
+        """The pieces of `stream`, then what `generate` gives."""
+        ...
+
+
+@runtime_checkable
 class TokenCounter(Protocol):
     """A generator that can tell how long a text is for it; its prompts are packed by that, others' by words."""
 

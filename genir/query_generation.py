@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from safetensors import SafetensorError
 from tqdm import tqdm
 
 from genir.devices import Precision, autocast, pick_device
-from genir.errors import ArtefactError, ConfigError
+from genir.errors import ConfigError
+from genir.models.pretrained import loading
 from genir.protocols import Retriever
 from genir.pseudo_queries import PseudoQuery
 from genir.records import Document, Query
@@ -72,14 +72,9 @@ class HuggingFaceQueryGenerator:
         if self._loaded is None:
             from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-            try:
+            with loading(f"query generator {self.source!r}", "no encoder-decoder"):
                 tokenizer = AutoTokenizer.from_pretrained(self.source)
                 network = AutoModelForSeq2SeqLM.from_pretrained(self.source)
-            except (OSError, ValueError, SafetensorError) as error:
-                reason = str(error).splitlines()[0]
-                raise ArtefactError(
-                    f"query generator {self.source!r}: no encoder-decoder: {reason}; give a folder or a hub name"
-                ) from None
             self._loaded = tokenizer, network.to(pick_device(self.device)).eval()
         return self._loaded
 

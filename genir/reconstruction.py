@@ -23,7 +23,7 @@ from torch import Tensor
 from genir.devices import autocast
 from genir.embedding import mean_pool
 from genir.models.code_decoder import CodeDecoder
-from genir.objectives import Objective, StatefulObjective, weighted_mean
+from genir.objectives import Objective, StatefulObjective, TrainingBatch, weighted_mean
 from genir.records import DocIDTokens
 
 
@@ -55,17 +55,10 @@ class ReconstructionObjective:
         # per prefix length, for every identifier: which of the distinct prefixes is its own (N,)
         self.groups = [torch.unique(self.identifiers[:, :m], dim=0, return_inverse=True)[1] for m in self.prefixes]
 
-    def loss(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        targets: Tensor,
-        weights: Tensor,
-        rows: Tensor | None = None,
-    ) -> Tensor:
+    def loss(self, batch: TrainingBatch) -> Tensor:
         """See Objective."""
-        loss = self.base.loss(input_ids, attention_mask, targets, weights, rows)
-        return loss + self.weight * weighted_mean(self.reconstruction(targets), weights)
+        added = weighted_mean(self.reconstruction(batch.targets), batch.weights)
+        return self.base.loss(batch) + self.weight * added
 
     def state_dict(self) -> dict[str, Tensor]:
         """The other objective's, where it has one; the document vectors belong to the round."""

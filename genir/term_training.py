@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from genir.models.code_decoder import CodeDecoder
 from genir.models.term_head import Questions, TermHead
+from genir.objectives import TrainingBatch, weighted_mean
 from genir.records import DocIDTokens
 from genir.training import Example
 
@@ -94,18 +95,15 @@ class TermObjective:
             same.setdefault(example.text, set()).add(example.target)
         self.others = [sorted(same[example.text] - {example.target}) for example in examples]
 
-    def loss(
-        self, input_ids: Tensor, attention_mask: Tensor, targets: Tensor, weights: Tensor, rows: Tensor | None = None
-    ) -> Tensor:
+    def loss(self, batch: TrainingBatch) -> Tensor:
         """See genir.objectives.Objective."""
-        assert rows is not None
+        assert batch.rows is not None
         trainee = self.trainee
-        scores = trainee.head(trainee.questions(input_ids, attention_mask))
+        scores = trainee.head(trainee.questions(batch.input_ids, batch.attention_mask))
         if self.sequence_weight:
-            scores = scores + self.sequence_weight * trainee.sequence_scores(trainee.pooled[rows])
-        others = [self.others[row] for row in rows.tolist()]
+            scores = scores + self.sequence_weight * trainee.sequence_scores(trainee.pooled[batch.rows])
+        others = [self.others[row] for row in batch.rows.tolist()]
         if any(others):
             owners = torch.repeat_interleave(torch.tensor([len(other) for other in others]))
             scores = scores.index_put((owners, torch.tensor(list(chain(*others)))), scores.new_tensor(-torch.inf))
-        losses = F.cross_entropy(scores, targets, reduction="none")
-        return (losses * weights).sum() / weights.sum()
+        return weighted_mean(F.cross_entropy(scores, batch.targets, reduction="none"), batch.weights)

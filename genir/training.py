@@ -26,7 +26,7 @@ from genir.checkpoint import Checkpoint, Progress, load_weights, save_weights
 from genir.devices import Precision, attention_kernel, autocast, pick_device, seed_everything
 from genir.errors import ConfigError, GenirError, unknown_name
 from genir.interruption import interrupted_between_steps
-from genir.objectives import Objective
+from genir.objectives import Objective, TrainingBatch
 from genir.schedule import Schedule, plan
 from genir.token_rows import TokenRows, bucketed_batches
 
@@ -229,9 +229,10 @@ class _Loop:
             group["lr"] = group["peak"] * factor
         input_ids, mask = self.model.pad([self.rows[i] for i in rows])
         targets, weights = self.targets[index].to(self.device), self.weights[index].to(self.device)
+        batch = TrainingBatch(input_ids, mask, targets, weights, index.to(self.device))
         kernel = attention_kernel(self.device, config.precision, input_ids.shape[1])
         with autocast(self.device, config.precision), kernel:
-            loss = self.objective.loss(input_ids, mask, targets, weights, index.to(self.device))
+            loss = self.objective.loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         value = float(loss.detach())

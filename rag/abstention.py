@@ -4,8 +4,11 @@ Two targets. *Coverage*: answer at least that share of questions, with the least
 probability 1 - delta over the draw of the dev questions, the share of wrong ones among the answered stays within the target (selection with
 guaranteed risk: Geifman and El-Yaniv 2017, algorithm 1).
 
-Risk is the share of answered questions whose answer is wrong (`rag.scoring`: hallucination). A question is answered where its value is at
-least the threshold. A question that the reader left unanswered is answered at no threshold, but counts for coverage.
+Risk is the share of answered questions whose answer is wrong, by a loss: hallucination (no exact match, `rag.scoring`) or fact-conflicting
+(`rag.measures.hallucination`, for readers that answer in sentences). A question is answered where its value is at least the threshold. A
+question that the reader left unanswered is answered at no threshold, but counts for coverage. One that has no answer is wrong wherever it
+is answered, and does not count for coverage: so a threshold for coverage c refuses at most 1 - c of those that have one, beside those that
+the reader refuses by itself, and as many of the others as it can.
 
 Invariants: thresholds are values that dev answers had; where no threshold meets the target, `value` is None and nothing is answered. Known
 gap: the guarantee is for questions from the dev questions' distribution, independently drawn.
@@ -24,9 +27,11 @@ from genir.config import from_mapping
 from genir.errors import ArtefactError, ConfigError, DataError, GenirError
 from genir.manifest import write_json
 from genir.records import Answer, Query
+from rag.measures.hallucination import fact_conflicting
 from rag.scoring import one_each, score_answer
 
 Target = Literal["coverage", "risk"]
+Loss = Literal["hallucination", "fact-conflicting"]
 DELTA = 0.1  # chance that a guarantee does not hold
 
 
@@ -35,7 +40,8 @@ class Threshold:
     """Answer where the signal is at least `value`; None: nowhere.
 
     `signal`: what is compared (`rag.mitigations.signals`). `target` and `wanted`: what it was chosen for. `coverage` and `risk`: what it
-    gave on the `questions` of dev; `risk` is None where it answered none. `bound`: with probability 1 - `delta` the risk is at most that;
+    gave on the `questions` of dev, `unanswerable` of which had no answer and did not count for coverage; `risk` is None where it answered
+    none. `bound`: with probability 1 - `delta` the risk is at most that;
     for the target coverage it is the bound at this one threshold, which was chosen on the same questions, and so is no guarantee.
     """
 
@@ -48,6 +54,7 @@ class Threshold:
     bound: float
     questions: int
     delta: float = DELTA
+    unanswerable: int = 0
 
     def answers(self, value: float) -> bool:
         """Whether a question with this value is answered."""
@@ -74,8 +81,9 @@ def tune_threshold(
     target: Target,
     wanted: float,
     delta: float = DELTA,
+    loss: Loss = "hallucination",
 ) -> Threshold:
-    """The threshold for a target, from dev answers with the signal's values.
+    """The threshold for a target, from dev answers with the signal's values; `queries` may have no accepted answer.
 
     Raises DataError where there are no dev answers or a question lacks one (`rag.scoring.one_each`), ConfigError for a target out of range.
     """
@@ -85,10 +93,18 @@ def tune_threshold(
         )
     by_id = {answer.query_id: value for answer, value in zip(answers, values, strict=True)}
     complete = one_each(answers, queries)
-    wrong = [score_answer(*both)["hallucination"] for both in zip(complete, queries, strict=True)]
+    wrong = [answer_loss(*both, loss) for both in zip(complete, queries, strict=True)]
     given = [not answer.abstained for answer in complete]
+    counts = [bool(query.answers) for query in queries]
     choose = least_risk if target == "coverage" else guaranteed_risk
-    return choose([by_id[answer.query_id] for answer in complete], wrong, given, wanted, signal, delta)
+    return choose([by_id[answer.query_id] for answer in complete], wrong, given, wanted, signal, delta, counts)
+
+
+def answer_loss(answer: Answer, query: Query, loss: Loss) -> float:
+    """1 for a wrong answer, else 0; hallucination where the question has no accepted answer that could be contradicted."""
+    if loss == "fact-conflicting" and query.answers:
+        return float(not answer.abstained and fact_conflicting(answer.text, query.answers))
+    return score_answer(answer, query)["hallucination"]
 
 
 def least_risk(
@@ -98,16 +114,19 @@ def least_risk(
     coverage: float,
     signal: str = "confidence",
     delta: float = DELTA,
+    counts: Sequence[bool] | None = None,
 ) -> Threshold:
-    """The threshold of least risk among those that answer at least `coverage` of all questions; of equals the one that answers most.
+    """The threshold of least risk among those that answer at least `coverage` of the questions; of equals the one that answers most.
 
-    Where the reader answered fewer at all, the lowest value that it answered with.
+    `counts` says which questions count for coverage: those that have an answer (None: all). Where the reader answered fewer of them at
+    all, the lowest value that it answered with.
     """
     _check_share("coverage", coverage, delta)
-    steps = _steps(values, losses, answered)
-    wide = [step for step in steps if step.count >= coverage * len(values) - 1e-9] or steps[-1:]
+    counted = [True] * len(values) if counts is None else counts
+    steps = _steps(values, losses, answered, counted)
+    wide = [step for step in steps if step.kept >= coverage * sum(counted) - 1e-9] or steps[-1:]
     best = min(wide, key=lambda step: (step.wrong / step.count, -step.count), default=None)
-    return _threshold(best, "coverage", coverage, len(values), signal, delta, delta)
+    return _threshold(best, "coverage", coverage, counted, signal, delta, delta)
 
 
 def guaranteed_risk(
@@ -117,14 +136,17 @@ def guaranteed_risk(
     risk: float,
     signal: str = "confidence",
     delta: float = DELTA,
+    counts: Sequence[bool] | None = None,
 ) -> Threshold:
     """Selection with guaranteed risk (Geifman and El-Yaniv 2017, algorithm 1): binary search over thresholds.
 
     At most n = floor(log2 m) + 1 thresholds are looked at, m being the number of distinct values. Each has its bound at delta / n, so that
-    all hold at once with probability 1 - delta; of those whose bound is within `risk` the one that answers most is taken.
+    all hold at once with probability 1 - delta; of those whose bound is within `risk` the one that answers most is taken. `counts` as in
+    `least_risk`; it decides nothing here.
     """
     _check_share("risk", risk, delta)
-    steps = _steps(values, losses, answered)
+    counted = [True] * len(values) if counts is None else counts
+    steps = _steps(values, losses, answered, counted)
     share = delta / max(1, len(steps).bit_length())
     low, high, best = 0, len(steps) - 1, None
     while low <= high:
@@ -133,7 +155,7 @@ def guaranteed_risk(
             best, low = steps[middle], middle + 1
         else:
             high = middle - 1
-    return _threshold(best, "risk", risk, len(values), signal, delta, share)
+    return _threshold(best, "risk", risk, counted, signal, delta, share)
 
 
 def risk_bound(wrong: int, answered: int, delta: float) -> float:
@@ -151,16 +173,19 @@ def risk_bound(wrong: int, answered: int, delta: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """What a threshold at `value` answers: `count` questions, `wrong` of them wrongly."""
+    """What a threshold at `value` answers: `count` questions, `wrong` of them wrongly; `kept` of them count for coverage."""
 
     value: float
     count: int
     wrong: int
+    kept: int
 
 
-def _steps(values: Sequence[float], losses: Sequence[float], answered: Sequence[bool]) -> list[_Step]:
+def _steps(
+    values: Sequence[float], losses: Sequence[float], answered: Sequence[bool], counts: Sequence[bool]
+) -> list[_Step]:
     """One step a distinct value of the answered questions, from the highest to the lowest."""
-    if not len(values) == len(losses) == len(answered):
+    if not len(values) == len(losses) == len(answered) == len(counts):
         raise DataError(
             f"{len(values)} values, {len(losses)} losses and {len(answered)} marks: expected one of each a question"
         )
@@ -171,22 +196,33 @@ def _steps(values: Sequence[float], losses: Sequence[float], answered: Sequence[
         raise DataError(
             "a value is not finite, or a loss is neither 0 nor 1: expected finite values and right or wrong"
         )
-    distinct, inverse, counts = np.unique(-sure, return_inverse=True, return_counts=True)
-    wrong = np.bincount(inverse, weights=loss, minlength=len(distinct)).cumsum()
+    distinct, inverse, numbers = np.unique(-sure, return_inverse=True, return_counts=True)
+    counted = np.asarray(counts, dtype=np.float64)[given]
+    wrong, kept = (
+        np.bincount(inverse, weights=weights, minlength=len(distinct)).cumsum() for weights in (loss, counted)
+    )
     return [
-        _Step(float(-value), int(count), round(float(bad)))
-        for value, count, bad in zip(distinct, counts.cumsum(), wrong, strict=True)
+        _Step(float(-value), int(count), round(float(bad)), round(float(good)))
+        for value, count, bad, good in zip(distinct, numbers.cumsum(), wrong, kept, strict=True)
     ]
 
 
 def _threshold(
-    step: _Step | None, target: Target, wanted: float, questions: int, signal: str, delta: float, share: float
+    step: _Step | None,
+    target: Target,
+    wanted: float,
+    counts: Sequence[bool],
+    signal: str,
+    delta: float,
+    share: float,
 ) -> Threshold:
+    questions, answerable = len(counts), sum(counts)
+    vain = questions - answerable
     if step is None:
-        return Threshold(None, signal, target, wanted, 0.0, None, 1.0, questions, delta)
+        return Threshold(None, signal, target, wanted, 0.0, None, 1.0, questions, delta, vain)
     bound = risk_bound(step.wrong, step.count, share)
-    coverage, risk = step.count / questions, step.wrong / step.count
-    return Threshold(step.value, signal, target, wanted, coverage, risk, bound, questions, delta)
+    coverage, risk = step.kept / max(1, answerable), step.wrong / step.count
+    return Threshold(step.value, signal, target, wanted, coverage, risk, bound, questions, delta, vain)
 
 
 def _check_share(what: str, share: float, delta: float) -> None:

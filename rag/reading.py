@@ -8,11 +8,10 @@ the small reader) implement `read` themselves. A reader may also know conversati
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import tee
 from typing import Protocol, runtime_checkable
 
 from genir.errors import ConfigError
-from genir.protocols import Generation, Generator, SamplingParams, TokenCounter
+from genir.protocols import Generation, GenerationStreamer, Generator, SamplingParams, TokenCounter
 from genir.records import Document
 from rag.demonstrations import Demonstrations
 from rag.markers import take_markers, visible
@@ -127,9 +126,9 @@ class GeneratorReader:
             reading = self._reading(prompt, generation)
             yield take_markers(reading.text)[0]
         else:
-            pieces, heard = tee(self.generator.stream(prompt.text, self.params))
-            yield from visible(pieces, self.template)
-            reading = self._reading(prompt, Generation("".join(heard)))
+            streamed = _Streamed(stream_generation(self.generator, prompt.text, self.params))
+            yield from visible(streamed, self.template)
+            reading = self._reading(prompt, streamed.generation)
             if reading.abstained:
                 yield reading.text
         yield reading
@@ -165,6 +164,32 @@ class GeneratorReader:
         if is_unknown(take_markers(text)[0], self.template) or confidence < self.min_logprob:
             return Reading(self.template.unknown, True, confidence, shown=prompt.passages, probability=certain)
         return Reading(text, confidence=confidence, shown=prompt.passages, probability=certain)
+
+
+class _Streamed:
+    """The pieces of a stream, to be iterated once; when they are over, `generation` is the whole."""
+
+    def __init__(self, pieces: Iterator[str | Generation]) -> None:
+        self.pieces, self.generation = pieces, Generation("")
+
+    def __iter__(self) -> Iterator[str]:
+        for piece in self.pieces:
+            if isinstance(piece, Generation):
+                self.generation = piece
+            else:
+                yield piece
+
+
+def stream_generation(generator: Generator, prompt: str, params: SamplingParams) -> Iterator[str | Generation]:
+    """The pieces of a generator's stream, then the generation: with log-probabilities where it streams them, else its text alone."""
+    if isinstance(generator, GenerationStreamer):
+        yield from generator.stream_generation(prompt, params)
+        return
+    heard = []
+    for piece in generator.stream(prompt, params):
+        heard.append(piece)
+        yield piece
+    yield Generation("".join(heard))
 
 
 def as_reader(source: Reader | Generator) -> Reader:

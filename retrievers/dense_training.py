@@ -28,6 +28,7 @@ from torch import Tensor
 from genir.embedding import DEFAULT_ENCODER
 from genir.errors import ConfigError, DataError, unknown_name
 from genir.measures import parse_measure
+from genir.objectives import TrainingBatch, weighted_mean
 from genir.records import Document, Qrels, Query
 from genir.training import Example, TrainingConfig
 from retrievers.bi_encoder import BiEncoder
@@ -161,20 +162,13 @@ class ContrastiveObjective:
     def __init__(self, model: BiEncoder, data: TrainingSet, scale: float = 20.0, hard_negatives: int = 2) -> None:
         self.model, self.data, self.scale, self.hard_negatives = model, data, scale, hard_negatives
 
-    def loss(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        targets: Tensor,
-        weights: Tensor,
-        rows: Tensor | None = None,
-    ) -> Tensor:
-        """The loss of the groups targets (B,), whose passages are input_ids (B, T); weights (B,) are those of the groups."""
+    def loss(self, batch: TrainingBatch) -> Tensor:
+        """The loss of the groups batch.targets (B,), whose passages are batch.input_ids (B, T) and whose weights batch.weights (B,)."""
         data = self.data
-        groups = [data.groups[index] for index in targets.tolist()]
+        groups = [data.groups[index] for index in batch.targets.tolist()]
         columns = [group.passage for group in groups]
         drawn = self._draw(groups)
-        vectors = self.model.embed(input_ids, attention_mask)
+        vectors = self.model.embed(batch.input_ids, batch.attention_mask)
         if drawn:
             vectors = torch.cat([vectors, self.model.embed_rows([data.passages[passage] for passage in drawn])])
         queries = [query for group in groups for query in group.queries]
@@ -183,8 +177,7 @@ class ContrastiveObjective:
         masked = false_negatives([data.relevant[query] for query in queries], own, [*columns, *drawn])
         own, masked = own.to(scores.device), masked.to(scores.device)
         losses = F.cross_entropy(scores.float().masked_fill(masked, -torch.inf), own, reduction="none")
-        shares = weights[own]
-        return (losses * shares).sum() / shares.sum()
+        return weighted_mean(losses, batch.weights[own])
 
     def _draw(self, groups: Sequence[Group]) -> list[int]:
         """At most `hard_negatives` of every group's mined passages, at random, those left out that the batch holds already."""

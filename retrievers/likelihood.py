@@ -21,12 +21,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 from tqdm import tqdm
 
 from genir.devices import Precision, autocast, pick_device
-from genir.errors import ArtefactError, ConfigError
+from genir.errors import ConfigError
+from genir.models.pretrained import load_fast_tokenizer, loading
 from genir.query_writer import QueryWriter, source_of
 from retrievers.rerank import Pair
 
@@ -66,19 +66,12 @@ class QueryLikelihood:
     def load(self) -> tuple[Any, Any]:
         """(tokenizer, network), loaded once. Raises ArtefactError where there is no language model."""
         if self._loaded is None:
-            from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+            from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-            try:
+            with loading(f"likelihood {self.source!r}", "no language model"):
                 both = AutoConfig.from_pretrained(self.source).is_encoder_decoder
-                tokenizer = AutoTokenizer.from_pretrained(self.source)
-                if not tokenizer.is_fast:
-                    raise ValueError("its tokenizer cannot tell where a token stands in the text")
+                tokenizer = load_fast_tokenizer(self.source)
                 network = (AutoModelForSeq2SeqLM if both else AutoModelForCausalLM).from_pretrained(self.source)
-            except (OSError, ValueError, SafetensorError) as error:
-                reason = str(error).splitlines()[0]
-                raise ArtefactError(
-                    f"likelihood {self.source!r}: no language model: {reason}; give a folder or a hub name"
-                ) from None
             self._loaded = tokenizer, network.to(pick_device(self.device)).eval()
         return self._loaded
 

@@ -47,6 +47,10 @@ class WordByWord:
             time.sleep(self.delay)
             yield word
 
+    def stream_generation(self, prompt: str, params: SamplingParams) -> Iterator[str | Generation]:
+        yield from self.stream(prompt, params)
+        yield from self.generate([prompt], params)
+
     def _words(self, prompt: str) -> list[str]:
         """The first passage's first sentence; from memory, something that no passage says."""
         sentences = [document.text[slice(*split_sentences(document.text)[0])] for document in DOCUMENTS]

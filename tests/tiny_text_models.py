@@ -3,9 +3,10 @@ words.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,14 @@ def save_byte_tokenizer(folder: Path, **special: str) -> int:
     roles = {"pad_token": "[PAD]", "unk_token": "[UNK]", **special}
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, **roles).save_pretrained(folder)
     return len(pieces)
+
+
+def decoded(folder: str, rows: Iterable[Sequence[int]]) -> list[str]:
+    """What tokens say, by a folder's tokenizer."""
+    from transformers import AutoTokenizer
+
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    return [tokenizer.decode(row) for row in rows]
 
 
 def save_tiny_bert(folder: Path, width: int = 32) -> Path:

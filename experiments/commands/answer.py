@@ -1,81 +1,54 @@
 """`genir answer`: one question, or a conversation, answered from what was retrieved, claim by claim with its source."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-import typer
-
+from experiments.commands import answer_options as of_answer
 from experiments.commands.options import DEFAULT_ENCODER, Beams, Cache, Data, Device, Encoder, Json, Model
 
 if TYPE_CHECKING:
+    from genir.protocols import Retriever
     from genir.records import Answer, Dataset, Document, Query
     from rag.conversation import Condenser, Turn
     from rag.demonstrations import Demonstrations
     from rag.reading import Reader
     from rag.template import PromptTemplate
 
+_OWN = "joint"  # the retriever that a joint model is by itself
+
 
 def answer(
-    question: Annotated[str, typer.Argument(help="The question.")],
+    question: of_answer.Question,
     data: Data,
-    retriever: Annotated[
-        str, typer.Option("--retriever", help="generative, ngram, bm25, dense, hybrid, tfidf, or none (closed-book).")
-    ] = "bm25",
-    generator: Annotated[
-        str,
-        typer.Option(
-            "--generator",
-            help="extractive (the best sentence), span (the reader that ships), a reader folder (runs/demo/reader), any Hugging Face "
-            "causal language model by name or folder, or KIND:SOURCE: llama:FOLDER, vllm:NAME, openai:URL.",
-        ),
-    ] = "extractive",
+    retriever: of_answer.Retriever = None,
+    generator: of_answer.Generator = None,
     model: Model = None,
-    k: Annotated[int, typer.Option("-k", help="Passages to read.")] = 3,
+    k: of_answer.Passages = 3,
     num_beams: Beams = None,
-    follow_ups: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--follow-up",
-            help="A further question of the same conversation; give it again for more. Each is answered with those before it in view.",
-            show_default="none",
-        ),
-    ] = None,
-    condense: Annotated[
-        str, typer.Option("--condense", help="What makes a follow-up complete for the search: rules, or the generator.")
-    ] = "rules",
-    template: Annotated[
-        str | None,
-        typer.Option(
-            "--template",
-            help="Wording of a language model's prompt: plain, labelled or polite, or your own file, NAME.toml.",
-            show_default="plain",
-        ),
-    ] = None,
-    language: Annotated[
-        str, typer.Option("--language", help="Language of the wording: en or zh, or auto for the question's.")
-    ] = "auto",
-    shots: Annotated[
-        int, typer.Option("--shots", min=0, help="Worked examples in a language model's prompt, of the train split.")
-    ] = 0,
-    shots_by: Annotated[
-        str, typer.Option("--shots-by", help="How to choose them: similar (to the question) or random.")
-    ] = "similar",
-    seed: Annotated[int, typer.Option("--seed", help="Of the random choice.")] = 0,
-    stream: Annotated[
-        bool, typer.Option("--stream", help="Print the text as it is written; with --json as one JSON object a line.")
-    ] = False,
+    checker: of_answer.Checker = "lexical",
+    follow_ups: of_answer.FollowUps = None,
+    condense: of_answer.Condense = "rules",
+    template: of_answer.Template = None,
+    language: of_answer.Language = "auto",
+    shots: of_answer.Shots = 0,
+    shots_by: of_answer.ShotsBy = "similar",
+    seed: of_answer.Seed = 0,
+    stream: of_answer.Stream = False,
     encoder: Encoder = DEFAULT_ENCODER,
     cache: Cache = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
     """Answer a question from the documents that a retriever finds, and show where each claim of the answer stands."""
-    from experiments.reading import make_reader
+    from experiments.checkers.benchmark import make_checker
+    from experiments.reading import default_generator, make_reader_over
     from experiments.retrieval import build_retriever, check_question
     from genir.errors import ConfigError
     from genir.formats import load_dataset
     from rag.answering import answer as answer_questions
     from rag.answering import answer_stream
+    from rag.joint.answerer import JointAnswerer
 
     if k < 1:
         raise ConfigError(f"-k {k}: expected at least 1 passage; for an answer without passages use --retriever none")
@@ -83,23 +56,47 @@ def answer(
     for one in questions:
         check_question(one)
     wording = _template(template, language, question)
-    reader = make_reader(generator, device)
+    chosen = generator or default_generator(question)
+    found_by = _retriever_name(retriever, chosen, model)
+    judge = make_checker(checker, device, cache)
     dataset = load_dataset(data)
+    reader = make_reader_over(chosen, dataset, data, device)
     reader = _worded(reader, wording, template is not None, _demonstrations(dataset, shots, shots_by, seed))
     condenser = _condenser(condense, reader)
-    searcher = None
-    if retriever != "none":
-        decoding = {} if num_beams is None else {"num_beams": num_beams}
-        searcher = build_retriever(retriever, dataset, data, model, decoding, encoder, cache, device).retriever
+    decoding = {} if num_beams is None else {"num_beams": num_beams}
+    searcher: Retriever | None = None
+    if found_by == _OWN and isinstance(reader, JointAnswerer):
+        searcher = reader = reader.with_settings(**decoding)
+    elif found_by != "none":
+        searcher = build_retriever(found_by, dataset, data, model, decoding, encoder, cache, device).retriever
     documents = dataset.documents()
 
     def ask(query: "Query", turns: "list[Turn]") -> "Iterable[str | Answer]":
         asked = (query, searcher, reader, documents, k)
         if stream:
-            return answer_stream(*asked, turns=turns, condenser=condenser)
-        return answer_questions(*asked, conversations=[turns], condenser=condenser)
+            return answer_stream(*asked, turns=turns, condenser=condenser, checker=judge)
+        return answer_questions(*asked, conversations=[turns], condenser=condenser, checker=judge)
 
     _converse(questions, ask, documents, stream, as_json)
+
+
+def _retriever_name(asked: str | None, generator: str, model: Path | None) -> str:
+    """What finds passages: what was asked for; else a joint model by itself, and bm25 for any other generator.
+
+    Raises ConfigError where options contradict each other.
+    """
+    from experiments.reading import joint_folder
+    from genir.errors import ConfigError
+
+    joint = joint_folder(generator) is not None
+    name = asked or (_OWN if joint else "bm25")
+    if name == _OWN and not joint:
+        raise ConfigError(f"--retriever joint: is a joint model's own; give --generator joint:DIR, not {generator}")
+    if name == _OWN and model is not None:
+        raise ConfigError(
+            f"--model {model}: the generator {generator} finds its passages by itself; leave it out, or give --retriever generative"
+        )
+    return name
 
 
 def _converse(

@@ -76,7 +76,7 @@ def train(
 ) -> None:
     """Our training loop beside Hugging Face's Trainer: same model, loss and examples; examples/s, what each measure brings, memory."""
     from experiments.bench_train import BenchTraining, run
-    from experiments.learning import ModelConfig
+    from experiments.model_config import ModelConfig
 
     run(data, BenchTraining(examples, rounds, frozen_layers, memory), ModelConfig.read(config), json_file)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.options import DEFAULT_ENCODER, Cache, Data, Encoder, Json
+from experiments.commands.options import DEFAULT_ENCODER, Cache, Data, Encoder, Json, Made
 
 data_app = typer.Typer(help="Bring in a data set, and look at it.", no_args_is_help=True)
 docids_app = typer.Typer(help="Give every document an identifier, and look at them.", no_args_is_help=True)
@@ -20,7 +20,7 @@ def import_(
             ".txt, .md and .html files."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder to make.", show_default=False)],
+    out: Made,
     words: Annotated[
         int | None,
         typer.Option(
@@ -51,7 +51,7 @@ def inspect(
 @docids_app.command("build")
 def build(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Folder to make.", show_default=False)],
+    out: Made,
     scheme: Annotated[
         str,
         typer.Option(

@@ -5,7 +5,18 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.options import DEFAULT_ENCODER, Cache, Data, Device, Encoder, Json
+from experiments.commands.options import (
+    DEFAULT_ENCODER,
+    Cache,
+    Config,
+    Data,
+    Device,
+    Encoder,
+    Json,
+    Made,
+    Resume,
+    Settings,
+)
 
 tune_app = typer.Typer(help="Choose a baseline's settings on the dev split.", no_args_is_help=True)
 
@@ -17,20 +28,9 @@ Out = Annotated[
 
 def train_dense(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the encoder to make.", show_default=False)],
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", help="TOML file of settings.", show_default="built-in defaults"),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="One setting, e.g. hard_negatives=4 or training.epochs=2; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    out: Made,
+    config: Config = None,
+    settings: Settings = None,
     encoder: Annotated[
         str | None,
         typer.Option(
@@ -38,9 +38,7 @@ def train_dense(
         ),
     ] = None,
     cache: Cache = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint that an interrupted training left in --out.")
-    ] = False,
+    resume: Resume = False,
 ) -> None:
     """Fine-tune a dense encoder on the training queries, with in-batch and mined hard negatives.
 

@@ -43,7 +43,7 @@ def schemes(
 ) -> None:
     """One model and one training over several identifier schemes, beside BM25, dense and their hybrid."""
     from experiments.experiment_schemes import SCHEMES, run
-    from experiments.learning import ModelConfig
+    from experiments.model_config import ModelConfig
     from experiments.scoring import metrics_table
     from experiments.tables import show
 

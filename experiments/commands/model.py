@@ -1,7 +1,7 @@
 """`genir train`, `genir search`, `genir evaluate`: the model, its rankings, and what they are worth."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -9,48 +9,58 @@ from experiments.commands.options import (
     DEFAULT_ENCODER,
     Beams,
     Cache,
+    Config,
     Data,
     Device,
     Diversity,
+    DocIDs,
     Encoder,
     Groups,
     Json,
     LengthPenalty,
+    Made,
     Model,
     NoTerms,
     Rerank,
     RerankDepth,
     RerankWeight,
+    Resume,
     Scoring,
     Threshold,
     Views,
 )
 
-if TYPE_CHECKING:
-    from experiments.reranking import RerankChoice
+Question = Annotated[str | None, typer.Argument(help="One question; leave out to search a split.", show_default=False)]
+SearchedData = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        help="Data folder; needed for a split, and for all retrievers without a trained model.",
+        show_default="none",
+    ),
+]
+SearchedSplit = Annotated[
+    str | None, typer.Option("--split", help="Split whose queries to search.", show_default="none")
+]
+Retriever = Annotated[str, typer.Option("--retriever", help="generative, ngram, bm25, dense, hybrid or tfidf.")]
 
 
 def train(
     data: Data,
-    docids: Annotated[Path, typer.Option("--docids", help="Folder made by `genir docids build`.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", help="Model folder to make.", show_default=False)],
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", help="TOML file; see experiments/configs in the source.", show_default="built-in defaults"
-        ),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint that an interrupted training left in --out.")
-    ] = False,
+    docids: DocIDs,
+    out: Made,
+    config: Config = None,
+    resume: Resume = False,
     cache: Cache = None,
 ) -> None:
     """Teach a model to write the identifier of the document that answers a question.
 
     The dev split is searched at every evaluation, the untrained start included, and the best weights are kept. Ctrl-C leaves a
-    checkpoint; --resume goes on from there. A finished folder of the same inputs and configuration is reused.
+    checkpoint; --resume goes on from there. A finished folder of the same inputs and configuration is reused. There are configurations
+    to start from in experiments/configs in the source.
     """
-    from experiments.learning import ModelConfig, train_model
+    from experiments.learning import train_model
+    from experiments.model_config import ModelConfig
 
     facts = train_model(data, docids, ModelConfig.read(config), out, resume, cache)["facts"]
     print(
@@ -62,13 +72,9 @@ def train(
 def train_terms(
     data: Data,
     model: Annotated[Path, typer.Option("--model", help="Model folder made by `genir train`.", show_default=False)],
-    out: Annotated[Path, typer.Option("--out", help="Model folder to make.", show_default=False)],
-    config: Annotated[
-        Path | None, typer.Option("--config", help="TOML file of settings.", show_default="built-in defaults")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint that an interrupted training left in --out.")
-    ] = False,
+    out: Made,
+    config: Config = None,
+    resume: Resume = False,
 ) -> None:
     """Add terms to a trained model, so that it plans ahead: one reading of a question scores words and phrases, and guides the beams.
 
@@ -89,10 +95,8 @@ def train_rerank(
     model: Annotated[
         Path, typer.Option("--model", help="Model folder made by `genir train-terms`.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option("--out", help="Model folder to make.", show_default=False)],
-    config: Annotated[
-        Path | None, typer.Option("--config", help="TOML file of settings.", show_default="built-in defaults")
-    ] = None,
+    out: Made,
+    config: Config = None,
 ) -> None:
     """Add a rerank head to a model with terms: it learns from the training questions' beams which of a beam's documents is right.
 
@@ -109,26 +113,13 @@ def train_rerank(
 
 
 def search(
-    question: Annotated[
-        str | None, typer.Argument(help="One question; leave out to search a split.", show_default=False)
-    ] = None,
+    question: Question = None,
     model: Model = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            help="Data folder; needed for a split, and for all retrievers without a trained model.",
-            show_default="none",
-        ),
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option("--split", help="Split whose queries to search.", show_default="none")
-    ] = None,
+    data: SearchedData = None,
+    split: SearchedSplit = None,
     k: Annotated[int, typer.Option("-k", help="Documents a query.")] = 10,
     out: Annotated[Path | None, typer.Option("--out", help="TREC run file to write.", show_default="none")] = None,
-    retriever: Annotated[
-        str, typer.Option("--retriever", help="generative, ngram, bm25, dense, hybrid or tfidf.")
-    ] = "generative",
+    retriever: Retriever = "generative",
     num_beams: Beams = None,
     scoring: Scoring = None,
     length_penalty: LengthPenalty = None,
@@ -146,19 +137,10 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Rank documents for one question, or for every query of a split (a TREC run, with its settings and cost beside it)."""
-    from experiments.registry import GENERATIVE
-    from experiments.retrieval import (
-        build_retriever,
-        load_model_for,
-        search_one,
-        search_split,
-    )
+    from experiments.searching import COLUMNS, Search, check_asked, given_decoding, given_reranker
     from experiments.tables import show
-    from genir.errors import ConfigError
-    from genir.formats import load_dataset
-    from genir.manifest import sha256_of
 
-    decoding = _decoding(
+    decoding = given_decoding(
         retriever,
         num_beams=num_beams,
         scoring=scoring,
@@ -169,81 +151,15 @@ def search(
         terms=False if no_terms else None,
         views=views,
     )
-    choice = _reranker(rerank, rerank_depth, rerank_weight)
-    _check_asked(question, split, k, out)
-    if question is not None and retriever in GENERATIVE and model is not None and data is None and choice is None:
-        rows = load_model_for(retriever, model, device).answer_rows(question, k, decoding)
-        columns = list(rows[0]) if rows else ["rank", "score", "doc_id", "title"]
-        show(rows, columns, title=question, as_json=as_json)
-        return
-    if data is None:
-        raise ConfigError("--data DIR is needed here: the folder made by `genir data import`")
-    dataset = load_dataset(data, [] if split is None else [split])
-    if retriever == "hybrid" or choice is not None:
-        dataset = load_dataset(data)  # their weights are tuned on dev
-    built = build_retriever(retriever, dataset, data, model, decoding, encoder, cache, device)
-    if choice is not None:
-        from experiments.reranking import rerank as reranked
-
-        built = reranked(built, choice, dataset, model, device)
-    if split is not None:
-        assert out is not None
-        inputs = {"corpus": sha256_of(data / "corpus.jsonl")}
-        cost = search_split(built, dataset, split, k, out, inputs)
-        print(f"{out}: {cost['queries']} queries, {cost['search_seconds']:.1f} s")
-        return
-    assert question is not None
-    documents = dataset.documents()
-    ranking = search_one(built.retriever, question, k).rankings["question"]
-    rows = [
-        {"rank": rank, "score": one.score, "doc_id": one.doc_id, "title": documents[one.doc_id].title}
-        for rank, one in enumerate(ranking, 1)
-    ]
-    show(rows, ["rank", "score", "doc_id", "title"], title=question, as_json=as_json)
-
-
-def _reranker(kind: str | None, depth: int | None, weight: float | None) -> "RerankChoice | None":
-    """What the options about reranking say. Raises ConfigError where there is nothing to rerank with."""
-    from genir.errors import ConfigError
-
-    given = {"--rerank-depth": depth, "--rerank-weight": weight}
-    if kind is None:
-        named = [name for name, value in given.items() if value is not None]
-        if named:
-            raise ConfigError(f"{', '.join(named)}: goes with --rerank KIND, which is not given")
-        return None
-    from experiments.reranking import RerankChoice
-
-    return RerankChoice.parse(kind, 50 if depth is None else depth, weight)
-
-
-def _check_asked(question: str | None, split: str | None, k: int, out: Path | None) -> None:
-    """Raise ConfigError unless one question is asked, or a split with a file to write."""
-    from experiments.retrieval import check_question, check_run_path
-    from genir.errors import ConfigError
-
-    if k < 1:
-        raise ConfigError(f"-k {k}: expected at least 1 document a query")
-    if (question is None) == (split is None):
-        raise ConfigError("give either one question, or --data DIR --split NAME --out FILE")
+    reranker = given_reranker(rerank, rerank_depth, rerank_weight)
+    check_asked(question, split, k, out)
+    asked = Search(retriever, model, data, decoding, reranker, encoder, cache, device)
     if question is not None:
-        check_question(question)
-    elif out is None:
-        raise ConfigError("--out FILE is needed to search a split, e.g. --out runs/generative.trec")
-    else:
-        check_run_path(out)
-
-
-def _decoding(retriever: str, **named: object) -> dict[str, object]:
-    """The settings of the generative search that were given. Raises ConfigError for another retriever."""
-    from experiments.registry import GENERATIVE, option_of
-    from genir.errors import ConfigError
-
-    decoding = {name: value for name, value in named.items() if value is not None}
-    if decoding and retriever not in GENERATIVE:
-        given = ", ".join(map(option_of, decoding))
-        raise ConfigError(f"{given}: for the generative retriever only; --retriever is {retriever}")
-    return decoding
+        rows = asked.rows(question, k)
+        show(rows, list(rows[0]) if rows else COLUMNS, title=question, as_json=as_json)
+    elif split is not None and out is not None:
+        cost = asked.write_run(split, k, out)
+        print(f"{out}: {cost['queries']} queries, {cost['search_seconds']:.1f} s")
 
 
 def evaluate(

@@ -8,6 +8,32 @@ import typer
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"  # genir.embedding's; a test holds them equal, since importing that imports torch
 
 Data = Annotated[Path, typer.Option("--data", help="Data folder, made by `genir data import`.", show_default=False)]
+DocIDs = Annotated[Path, typer.Option("--docids", help="Folder made by `genir docids build`.", show_default=False)]
+Config = Annotated[
+    Path | None, typer.Option("--config", help="TOML file of settings.", show_default="built-in defaults")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="One setting, e.g. training.epochs=2; may be repeated.",
+        show_default=False,
+    ),
+]
+Made = Annotated[Path, typer.Option("--out", help="Folder to make.", show_default=False)]
+MaxMinutes = Annotated[
+    float | None,
+    typer.Option(
+        "--max-minutes",
+        min=0,
+        help="Stop at the first step after so long and keep the best weights; 0 for no limit.",
+        show_default="config's",
+    ),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the checkpoint that an interrupted training left in --out.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 Cache = Annotated[
     Path | None,

@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.options import DEFAULT_ENCODER, Cache, Data, Device, Encoder, Json, Model
+from experiments.commands import rag_options as of_eval
+from experiments.commands.options import (
+    DEFAULT_ENCODER,
+    Cache,
+    Config,
+    Data,
+    Device,
+    Encoder,
+    Json,
+    Made,
+    Model,
+    Resume,
+)
 
 rag_app = typer.Typer(help="Answers and their checkers, measured.", no_args_is_help=True)
 
@@ -54,7 +66,7 @@ def check(
 @rag_app.command("train-checker")
 def train_checker(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the checker to make.", show_default=False)],
+    out: Made,
     more: Annotated[
         Path | None,
         typer.Option("--more", help="Data folder with further training questions.", show_default="none"),
@@ -71,13 +83,9 @@ def train_checker(
             "--reader", help="Start from the encoder of this span reader (`genir train-reader`).", show_default="none"
         ),
     ] = None,
-    config: Annotated[
-        Path | None, typer.Option("--config", help="TOML file of settings.", show_default="built-in defaults")
-    ] = None,
+    config: Config = None,
     cache: Cache = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint that an interrupted training left in --out.")
-    ] = False,
+    resume: Resume = False,
 ) -> None:
     """Train a checker on questions with their passages: which span answers, and which could be taken for it.
 
@@ -94,84 +102,24 @@ def train_checker(
 @rag_app.command("eval")
 def evaluate(
     data: Data,
-    out: Annotated[
-        Path,
-        typer.Option("--out", help="Folder for the figures; other data sets' stay there.", show_default=False),
-    ],
-    retrievers: Annotated[
-        str,
-        typer.Option(
-            "--retrievers",
-            help="Arms, separated by commas: none (closed-book), random, oracle, bm25, tfidf, dense, hybrid, generative, ngram.",
-        ),
-    ] = "none,random,bm25,oracle",
-    generators: Annotated[
-        str | None,
-        typer.Option(
-            "--generator",
-            help="Readers, separated by commas, as for `genir answer`.",
-            show_default="span where it ships, else extractive",
-        ),
-    ] = None,
-    mitigations: Annotated[
-        str,
-        typer.Option(
-            "--mitigations",
-            help="Steps, separated by commas: abstain, verify, edit, verify-and-edit, copy, copy-decode, contrast. Each alone, and all in "
-            "this order.",
-        ),
-    ] = "none",
-    conditions: Annotated[
-        str,
-        typer.Option(
-            "--conditions",
-            help="Separated by commas: poisoned, removed, distractors, push-back, popularity, unanswerable, wording.",
-        ),
-    ] = "none",
+    out: of_eval.Figures,
+    retrievers: of_eval.Arms = "none,random,bm25,oracle",
+    generators: of_eval.Readers = None,
+    mitigations: of_eval.Mitigations = "none",
+    conditions: of_eval.Conditions = "none",
     model: Model = None,
-    split: Annotated[str, typer.Option("--split", help="Split to measure on.")] = "test",
-    limit: Annotated[int, typer.Option("--limit", help="Questions at most, from all over the split; 0 for all.")] = 0,
-    k: Annotated[int, typer.Option("-k", help="Passages to read.")] = 3,
-    checker: Annotated[
-        str, typer.Option("--checker", help="What judges claims: lexical, embedding[:NAME], nli:NAME, trained:DIR.")
-    ] = "lexical",
-    against: Annotated[
-        str | None,
-        typer.Option("--against", help="Arm that the others are compared with.", show_default="bm25, else the first"),
-    ] = None,
-    loss: Annotated[
-        str,
-        typer.Option(
-            "--loss",
-            help="What is wrong, for calibration and risk-coverage: hallucination (no exact match) or fact-conflicting (for readers that "
-            "answer in sentences).",
-        ),
-    ] = "hallucination",
-    coverage: Annotated[
-        float, typer.Option("--coverage", help="Share of dev questions that the tuned threshold keeps answered.")
-    ] = 0.9,
-    entities: Annotated[
-        str | None,
-        typer.Option(
-            "--entities", help="Of atlas: questions about entities seen or unseen in training.", show_default="all"
-        ),
-    ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option("--name", help="What the summary calls the data set.", show_default="the folder's name"),
-    ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of all that is drawn, and of the bootstrap.")] = 0,
-    resamples: Annotated[
-        int, typer.Option("--resamples", help="Of the bootstrap of figures that are no means (AURC, ECE).")
-    ] = 1000,
-    work: Annotated[
-        Path | None,
-        typer.Option(
-            "--work",
-            help="Folder for runs and answers; finished ones are reused.",
-            show_default="runs/grounding/DATASET",
-        ),
-    ] = None,
+    split: of_eval.Split = "test",
+    limit: of_eval.Limit = 0,
+    k: of_eval.Passages = 3,
+    checker: of_eval.Checker = "lexical",
+    against: of_eval.Against = None,
+    loss: of_eval.Loss = "hallucination",
+    coverage: of_eval.Coverage = 0.9,
+    entities: of_eval.Entities = None,
+    name: of_eval.Name = None,
+    seed: of_eval.Seed = 0,
+    resamples: of_eval.Resamples = 1000,
+    work: of_eval.Work = None,
     encoder: Encoder = DEFAULT_ENCODER,
     cache: Cache = None,
     device: Device = "auto",
@@ -183,28 +131,28 @@ def evaluate(
     a manifest. Confidences are calibrated, and thresholds chosen, on dev questions. An interrupted run goes on where it was.
     """
     from experiments.experiment_grounding import run
-    from experiments.rag_evaluation.figures import columns, table_cells
-    from experiments.rag_evaluation.settings import GroundingConfig, split_names
+    from experiments.rag_evaluation.figures import table
+    from experiments.rag_evaluation.settings import GroundingConfig, split_names, split_steps
     from experiments.reading import span_ships
     from experiments.tables import show, show_facts
 
     config = GroundingConfig(
-        split_names(retrievers),
-        split_names(generators or ("span" if span_ships() else "extractive")),
-        () if mitigations == "none" else split_names(mitigations),
-        () if conditions == "none" else split_names(conditions),
-        split,
-        limit,
-        k,
-        checker,
-        seed,
-        against or "",
-        loss,
-        coverage,
-        entities or "",
-        name or "",
-        resamples,
-        encoder,
+        retrievers=split_names(retrievers),
+        generators=split_names(generators or ("span" if span_ships() else "extractive")),
+        mitigations=split_steps(mitigations),
+        conditions=split_steps(conditions),
+        split=split,
+        limit=limit,
+        k=k,
+        checker=checker,
+        seed=seed,
+        against=against or "",
+        loss=loss,
+        coverage=coverage,
+        entities=entities or "",
+        name=name or "",
+        resamples=resamples,
+        encoder=encoder,
     )
     place = work or Path("runs") / "grounding" / data.resolve().name
     summary = run(data, out, config, place, model, cache, device, lambda line: typer.echo(line, err=True))
@@ -212,9 +160,4 @@ def evaluate(
         show_facts(summary, as_json=True)
         return
     for heading, found in summary.items():
-        measures = columns(found, loss)
-        show(
-            table_cells(found, measures),
-            ["arm", *measures],
-            title=f"{heading}: mean [95 % interval] (difference; * p < .05, Holm-corrected)",
-        )
+        show(*table(found, loss), title=f"{heading}: mean [95 % interval] (difference; * p < .05, Holm-corrected)")

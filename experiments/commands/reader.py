@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.options import Data
+from experiments.commands.options import Config, Data, Made, MaxMinutes, Resume, Settings
 
 reader_app = typer.Typer(help="Train a reader on questions whose passages and answers are known.", no_args_is_help=True)
 
@@ -13,19 +13,9 @@ reader_app = typer.Typer(help="Train a reader on questions whose passages and an
 @reader_app.command("span")
 def train_span(
     data: Data,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the reader to make.", show_default=False)],
-    config: Annotated[
-        Path | None, typer.Option("--config", help="TOML file of settings.", show_default="built-in defaults")
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="One setting, e.g. max_questions=20000 or training.learning_rate=5e-5; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    out: Made,
+    config: Config = None,
+    settings: Settings = None,
     encoder: Annotated[
         str | None,
         typer.Option(
@@ -43,18 +33,8 @@ def train_span(
             show_default="none",
         ),
     ] = None,
-    max_minutes: Annotated[
-        float | None,
-        typer.Option(
-            "--max-minutes",
-            min=0,
-            help="Stop at the first step after so long and keep the best weights; 0 for no limit.",
-            show_default="config's",
-        ),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint that an interrupted training left in --out.")
-    ] = False,
+    max_minutes: MaxMinutes = None,
+    resume: Resume = False,
 ) -> None:
     """Teach an encoder to mark the answer in passages, or to say that none is there. The reader copies, so every answer has its place.
 
@@ -76,10 +56,80 @@ def train_span(
 @reader_app.command("pack")
 def pack(
     reader: Annotated[Path, typer.Option("--reader", help="Folder made by `genir train-reader span`.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the packed reader to make.", show_default=False)],
+    out: Made,
 ) -> None:
     """Store a span reader's weights in int8: a quarter of the size, for shipping. It is used as before."""
     from experiments.span.learning import pack_reader
+
+    sizes = pack_reader(reader, out)["outputs"]
+    print(f"{out}: {sum(sizes.values()) / 1e6:.1f} MB")
+
+
+@reader_app.command("llama")
+def train_llama(
+    data: Data,
+    out: Made,
+    cloze: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--cloze",
+            metavar="DIR",
+            help="Data folder whose corpus gives cloze questions, labelled or not; may be repeated.",
+            show_default="none",
+        ),
+    ] = None,
+    config: Config = None,
+    settings: Settings = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--start",
+            help="Where to start: an encoder's name or folder, or the folder of a llama reader, which then learns on.",
+            show_default="config's",
+        ),
+    ] = None,
+    exclude: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--exclude",
+            metavar="DIR",
+            help="Data folder whose dev and test questions, and their passages, must not be learnt from; may be repeated.",
+            show_default="none",
+        ),
+    ] = None,
+    max_minutes: MaxMinutes = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", show_default="config's")
+    ] = None,
+    resume: Resume = False,
+) -> None:
+    """Teach a small LLaMA to copy its answer out of passages, or to say that none is there.
+
+    It starts from a pretrained encoder. The dev split is read at every evaluation and the best weights are kept; then its confidence is
+    calibrated on dev. Ctrl-C leaves a checkpoint; --resume goes on from there. Use what is made with --generator DIR: the project's LLaMA
+    engine serves it.
+    """
+    from experiments.llama_reader.learning import read_config
+    from experiments.llama_reader.learning import train_llama as run
+
+    chosen_settings = [*(settings or []), *([f"device={device}"] if device else [])]
+    chosen_config = read_config(config, chosen_settings, start, max_minutes)
+    facts = run(data, chosen_config, out, resume, exclude or [], cloze or [])["facts"]
+    chosen = facts["calibration"]
+    print(
+        f"{out}: {facts['examples']} examples, {facts['training_seconds']:.0f} s; {facts['measure']}: {facts['start_dev']:.4f} "
+        f"before training, {facts['saved_dev']:.4f} now; temperature {chosen['temperature']:.2f}, abstains below "
+        f"{chosen['min_confidence']:.2f}"
+    )
+
+
+@reader_app.command("pack-llama")
+def pack_llama(
+    reader: Annotated[Path, typer.Option("--reader", help="Folder made by `genir train-reader llama`.")],
+    out: Made,
+) -> None:
+    """Store a llama reader's weights in int8: a quarter of the size, for shipping. It is used as before."""
+    from experiments.llama_reader.learning import pack_reader
 
     sizes = pack_reader(reader, out)["outputs"]
     print(f"{out}: {sum(sizes.values()) / 1e6:.1f} MB")

@@ -18,7 +18,8 @@ def serve(
         list[str] | None,
         typer.Option(
             "--generator",
-            help="What writes the answers, as for `genir answer`; may be repeated, the first is the page's default.",
+            help="What writes the answers, as for `genir answer`; may be repeated, the first is the page's default. A joint model "
+            "(joint:DIR, with --data) is a retriever of the page, too.",
             show_default="span where its weights ship, else extractive",
         ),
     ] = None,
@@ -33,7 +34,7 @@ def serve(
     cache: Cache = None,
     checker: Annotated[
         str,
-        typer.Option("--checker", help="What says whether a claim is supported, as for `genir rag check`."),
+        typer.Option("--checker", help="What says whether a claim is supported, as for `genir answer`."),
     ] = "lexical",
     device: Device = "auto",
     rate: Annotated[int, typer.Option("--rate", min=1, help="Most questions a minute and visitor.")] = 30,

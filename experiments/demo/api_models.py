@@ -11,8 +11,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from experiments.demo.answer_view import rank_of
 from experiments.demo.progress import Asked, Passage, Progress
 from genir.records import Answer, Citation, Claim
+from rag.prompt import Turn
 
 Caution = Literal["nothing_found", "nothing_relevant", "below_threshold"]
+
+
+class TurnBody(BaseModel):
+    """What was asked and answered earlier in a conversation. Unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid")
+    question: str
+    answer: str
 
 
 class SearchBody(BaseModel):
@@ -22,6 +31,11 @@ class SearchBody(BaseModel):
     question: str = Field(description="The question, plain text.", examples=["What is the capital of Peru?"])
     retriever: str | None = Field(None, description="One of /api/health's retrievers; the first of them without.")
     passages: int = Field(5, ge=1, description="Most passages to find.")
+    history: list[TurnBody] = Field(
+        default_factory=list,
+        description="The conversation before the question, oldest turn first: a question that leans on it is made complete for the "
+        "search. At most /api/health's limits `turns` and `history`.",
+    )
 
 
 class AnswerBody(SearchBody):
@@ -103,6 +117,7 @@ class SearchReply(BaseModel):
     """What was found."""
 
     question: str
+    search_query: str = Field(description="What was searched for, where the history made it differ from the question.")
     retriever: str
     passages: list[PassageReply]
     caution: Caution | None = Field(description="nothing_found: no passage at all.")
@@ -151,6 +166,8 @@ class LimitsReply(BaseModel):
     seconds: float = Field(description="Of a request.")
     queue: int = Field(description="Requests at once, waiting ones included.")
     passages: int = Field(description="Most that one question may read.")
+    turns: int = Field(description="Most of a history.")
+    history: int = Field(description="Characters of a history.")
 
 
 class HealthReply(BaseModel):
@@ -173,6 +190,7 @@ class ErrorReply(BaseModel):
 def _shared(progress: Progress) -> dict[str, Any]:
     return {
         "question": progress.asked.question,
+        "search_query": progress.search_query,
         "retriever": progress.asked.retriever,
         "passages": [PassageReply.of(passage) for passage in progress.passages or ()],
         "caution": progress.caution,
@@ -182,7 +200,9 @@ def _shared(progress: Progress) -> dict[str, Any]:
 
 def asked_of(body: SearchBody, retriever: str, generator: str) -> Asked:
     """The question of a request, names that it leaves out filled in."""
-    asked = Asked(body.question, body.retriever or retriever, generator, body.passages, closed_book=False, walk=False)
+    turns = tuple(Turn(one.question, one.answer) for one in body.history)
+    finder = body.retriever or retriever
+    asked = Asked(body.question, finder, generator, body.passages, closed_book=False, walk=False, turns=turns)
     if not isinstance(body, AnswerBody):
         return asked
     return replace(asked, generator=body.generator or generator, threshold=body.threshold, closed_book=body.closed_book)

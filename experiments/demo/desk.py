@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
+from experiments.demo.conversation import check_turns, condensed
 from experiments.demo.library import Library
 from experiments.demo.limits import DEFAULT_LIMITS, Limits, Rate, RefusalError, check_question
 from experiments.demo.progress import Asked, Caution, Passage, Progress
@@ -44,7 +45,7 @@ class Desk:
         """The states of an answer, the last one `finished`. Raises RefusalError, and ConfigError for unknown names."""
         asked = self._checked(asked)
         with self._admitted(client) as steps:
-            progress = Progress(asked)
+            progress = Progress(asked, search_query=_search_query(asked))
             yield progress
             passages, walk = self._passages(asked, steps)
             progress = replace(progress, passages=passages, walk=walk, seconds=steps.seconds)
@@ -65,16 +66,18 @@ class Desk:
         with self._admitted(client) as steps:
             passages, _ = self._passages(asked, steps)
             caution: Caution | None = None if passages else "nothing_found"
-            return Progress(asked, passages=passages, caution=caution, seconds=steps.seconds, finished=True)
+            found = Progress(asked, passages=passages, caution=caution, seconds=steps.seconds, finished=True)
+            return replace(found, search_query=_search_query(asked))
 
     def _checked(self, asked: Asked) -> Asked:
-        """`asked` with a stripped question. Raises RefusalError and ConfigError for what cannot be asked."""
+        """`asked` with a stripped question and history. Raises RefusalError and ConfigError for what cannot be asked."""
         if not 1 <= asked.k <= self.limits.passages:
             raise RefusalError(400, f"{asked.k} passages: expected 1 to {self.limits.passages}")
         if not 0 <= asked.threshold <= 1:
             raise RefusalError(400, f"threshold {asked.threshold}: expected 0 to 1")
         self.library.check(asked.retriever, asked.generator)
-        return replace(asked, question=check_question(asked.question, self.limits))
+        turns = check_turns(asked.turns, self.limits)
+        return replace(asked, question=check_question(asked.question, self.limits), turns=turns)
 
     @contextmanager
     def _admitted(self, client: str) -> Iterator[Steps]:
@@ -99,11 +102,12 @@ class Desk:
 
     def _search(self, asked: Asked) -> tuple[tuple[Passage, ...], Walk | None]:
         retriever, walk = self.library.retriever(asked.retriever), None
+        wanted = condensed(asked.question, asked.turns)
         shelf = self.library.shelf(asked.retriever) if asked.walk else None
         if shelf is not None and can_walk(retriever):
-            ranking, walk = search_and_walk(retriever, asked.question, asked.k, shelf)
+            ranking, walk = search_and_walk(retriever, wanted, asked.k, shelf)
         else:
-            ranking = retriever.search([Query(_QUERY, asked.question)], asked.k).rankings[_QUERY]
+            ranking = retriever.search([Query(_QUERY, wanted)], asked.k).rankings[_QUERY]
         doc_ids = [one.doc_id for one in ranking]
         written = retriever.written(doc_ids) if isinstance(retriever, IdentifierWriter) else {}
         passages = (
@@ -115,13 +119,16 @@ class Desk:
     def _read(self, asked: Asked, passages: Sequence[Passage]) -> Iterator[str | Answer]:
         """The answer in pieces, then whole; whole at once where it may yet be held back."""
         reader, found = self.library.reader(asked.generator), Found(asked.retriever, passages)
-        documents, checker = self.library.documents, self.library.checker()
+        given = (asked.question, found, reader, self.library.documents, asked.k)
+        checker = self.library.checker()
         if asked.threshold > 0:
-            return iter(answer_questions(asked.question, found, reader, documents, asked.k, checker=checker))
-        return answer_stream(asked.question, found, reader, documents, asked.k, checker=checker)
+            return iter(answer_questions(*given, conversations=[asked.turns], checker=checker))
+        return answer_stream(*given, turns=asked.turns, checker=checker)
 
     def _from_memory(self, asked: Asked) -> Answer:
-        [found] = answer_questions(asked.question, None, self.library.reader(asked.generator), self.library.documents)
+        reader, documents = self.library.reader(asked.generator), self.library.documents
+        question = condensed(asked.question, asked.turns)  # earlier turns would tell what documents said
+        [found] = answer_questions(question, None, reader, documents)
         return found
 
 
@@ -150,12 +157,18 @@ def judged(progress: Progress) -> Progress:
         return progress
     if not progress.passages:
         return replace(progress, caution="nothing_found")
-    if answer.abstained or not _share_a_word(asked.question, progress.passages):
+    if answer.abstained or not _share_a_word(progress.search_query or asked.question, progress.passages):
         return replace(progress, caution="nothing_relevant")
     if answer.confidence < asked.threshold:
         kept_back = replace(answer, text="", claims=(), citations=(), abstained=True)
         return replace(progress, answer=kept_back, held_back=answer, caution="below_threshold")
     return progress
+
+
+def _search_query(asked: Asked) -> str:
+    """What is searched for, where the conversation makes it differ from the question."""
+    wanted = condensed(asked.question, asked.turns)
+    return "" if wanted == asked.question else wanted
 
 
 def _share_a_word(question: str, passages: Sequence[Passage]) -> bool:

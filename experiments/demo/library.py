@@ -50,7 +50,8 @@ class Holdings:
 class Library:
     """Retrievers and readers over some holdings, the default of each first. Nothing is built before it is asked for.
 
-    `retrievers` and `readers` are there already, under the names that the page gives them; they come first.
+    `retrievers` and `readers` are there already, under the names that the page gives them; they come first. A joint model is a reader and,
+    under the same name, the retriever that it is by itself.
     """
 
     def __init__(
@@ -67,8 +68,11 @@ class Library:
         self._checker: SupportChecker | None = None
         made = ("generative",) if holdings.model is not None else ()
         embedding = _DENSE if _can_embed(holdings.encoder) else ()
-        self.retriever_names = tuple(dict.fromkeys((*self._retrievers, *made, *_LEXICAL, *embedding)))
         self.reader_names = tuple(dict.fromkeys((*self._readers, *holdings.readers)))
+        self._joint = tuple(name for name, generator in holdings.readers.items() if _is_joint(generator))
+        first = tuple(name for name in self._joint if name == self.reader_names[0])
+        names = (*self._retrievers, *first, *made, *_LEXICAL, *embedding, *self._joint)
+        self.retriever_names = tuple(dict.fromkeys(names))
 
     def check(self, retriever: str, reader: str) -> None:
         """Raise ConfigError for a name that is not offered."""
@@ -90,6 +94,10 @@ class Library:
 
     def retriever(self, name: str) -> Retriever:
         """A retriever that `check` let pass."""
+        if name not in self._retrievers and name in self._joint:
+            own = self.reader(name)
+            assert isinstance(own, Retriever)
+            self._retrievers[name] = own
         if name not in self._retrievers:
             from experiments.retrieval import build_retriever
 
@@ -102,9 +110,10 @@ class Library:
     def reader(self, name: str) -> "Reader":
         """A reader that `check` let pass, by its name on the page."""
         if name not in self._readers:
-            from experiments.reading import make_reader
+            from experiments.reading import make_reader_over
 
-            self._readers[name] = make_reader(self.holdings.readers[name], self.holdings.device)
+            held = self.holdings
+            self._readers[name] = make_reader_over(held.readers[name], held.dataset, held.data, held.device)
         return self._readers[name]
 
     def checker(self) -> "SupportChecker":
@@ -142,6 +151,12 @@ def reader_labels(generators: Sequence[str]) -> dict[str, str]:
             label, number = f"{name} {number}", number + 1
         labels[label] = generator
     return labels
+
+
+def _is_joint(generator: str) -> bool:
+    from experiments.reading import joint_folder
+
+    return joint_folder(generator) is not None
 
 
 def _can_embed(encoder: str) -> bool:

@@ -17,7 +17,8 @@ _MOST_CLIENTS = 4096  # remembered by the rate; the one that asked longest ago i
 @dataclass(frozen=True)
 class Limits:
     """question: characters; body: bytes of a request; rate: questions a minute and client; seconds: of a request; queue: requests at
-    once, waiting ones included; passages: most that one question may read."""
+    once, waiting ones included; passages: most that one question may read; turns: most of a conversation before a question; history:
+    characters of all of them."""
 
     question: int = 500
     body: int = 64 * 1024
@@ -25,9 +26,11 @@ class Limits:
     seconds: float = 60.0
     queue: int = 16
     passages: int = 10
+    turns: int = 8
+    history: int = 4000
 
     def __post_init__(self) -> None:
-        for name in ("question", "body", "rate", "seconds", "queue", "passages"):
+        for name in ("question", "body", "rate", "seconds", "queue", "passages", "turns", "history"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"limit {name} is {getattr(self, name)}: expected more than 0")
 
@@ -48,17 +51,20 @@ def check_question(question: str, limits: Limits) -> str:
     question = question.strip()
     if not question:
         raise RefusalError(400, "the question is empty: type one")
-    try:
-        question.encode()
-    except UnicodeEncodeError:
-        raise RefusalError(
-            400, "the question is not valid text: it holds half a character (a lone surrogate)"
-        ) from None
+    check_text(question, "the question")
     if len(question) > limits.question:
         raise RefusalError(
             413, f"the question has {len(question)} characters: expected at most {limits.question}; shorten it"
         )
     return question
+
+
+def check_text(text: str, what: str) -> None:
+    """Raise RefusalError where a text cannot be written as UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RefusalError(400, f"{what} is not valid text: it holds half a character (a lone surrogate)") from None
 
 
 class Rate:

@@ -7,10 +7,11 @@ Known gap: a question that was asked before the language was changed keeps the w
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import astuple
+from dataclasses import astuple, fields, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from experiments.demo.conversation import continued
 from experiments.demo.desk import Desk
 from experiments.demo.examples import Example
 from experiments.demo.markup import element, escaped
@@ -22,7 +23,7 @@ from genir.errors import GenirError
 if TYPE_CHECKING:
     import gradio
 
-_PIECES = ("caution", "closed_book", "grounded", "passages", "tree", "seconds")
+_PIECES = tuple(piece.name for piece in fields(Pieces))
 _LANGUAGES = tuple(WORDINGS)
 
 
@@ -70,6 +71,7 @@ class _Layout:
                 autofocus=True,
             )
             self.ask = gradio.Button(words.ask, variant="primary", scale=1, elem_id="ask")
+            self.fresh = gradio.Button(words.fresh, scale=1, elem_id="fresh")
         self._switches(words)
         self._report(words)
         self.gallery = gradio.Dataset(
@@ -110,7 +112,7 @@ class _Layout:
         def piece(name: str) -> gradio.HTML:
             return gradio.HTML(begun[name], elem_id=name, js_on_load=script if name == "grounded" else None)
 
-        made = {}
+        made = {"conversation": piece("conversation")}
         with gradio.Row():
             with gradio.Column(scale=3):
                 self.grounded_head = gradio.HTML(_column_head(words.grounded, words.grounded_help))
@@ -127,7 +129,7 @@ class _Layout:
         switches = [self.retriever, self.generator, self.count, self.threshold, self.compare, self.language]
         asking: dict[str, Any] = {
             "fn": self._asked(),
-            "inputs": [self.question, *switches],
+            "inputs": [self.last, self.question, *switches],
             "outputs": [self.last, *self.pieces],
             "show_progress": "hidden",
             "api_visibility": "private",
@@ -137,12 +139,27 @@ class _Layout:
         self.gallery.click(
             self._example,
             self.gallery,
-            [self.question, self.retriever, self.generator],
+            [self.last, self.question, self.retriever, self.generator],
             show_progress="hidden",
             api_visibility="private",
         ).then(**asking)
-        said = [self.head, self.question, self.ask, self.retriever, self.generator, self.count, self.threshold]
-        said += [self.compare, self.gallery, self.grounded_head, self.closed_head, self.foot, *self.pieces]
+        self.fresh.click(
+            self._begin_again,
+            self.language,
+            [self.last, self.question, *self.pieces],
+            show_progress="hidden",
+            api_visibility="private",
+        )
+        said = [self.head, self.question, self.ask, self.fresh, self.retriever, self.generator, self.count]
+        said += [
+            self.threshold,
+            self.compare,
+            self.gallery,
+            self.grounded_head,
+            self.closed_head,
+            self.foot,
+            *self.pieces,
+        ]
         self.language.change(
             self._speak, [self.language, self.last], said, show_progress="hidden", api_visibility="private"
         )
@@ -152,6 +169,7 @@ class _Layout:
         import gradio
 
         def ask(
+            last: Progress | None,
             question: str,
             retriever: str,
             generator: str,
@@ -162,7 +180,9 @@ class _Layout:
             request: gradio.Request,
         ) -> Iterator[list[Any]]:
             words, shown = WORDINGS.get(language, ENGLISH), Pieces()
+            before = continued(last, self.desk.limits)
             asked = Asked(question, retriever, generator, int(count), float(threshold), compare)
+            asked = replace(asked, turns=before.turns, forgotten=before.forgotten)
             client = request.client.host if request.client else ""
             first = True
             try:
@@ -171,18 +191,25 @@ class _Layout:
                     yield [progress if progress.finished else gradio.skip(), *_changed(shown, pieces, first)]
                     shown, first = pieces, False
             except GenirError as error:
-                yield [None, *astuple(refused_pieces(str(error)))]
+                yield [gradio.skip(), *astuple(refused_pieces(str(error), before, words))]
 
         return ask
 
+    def _begin_again(self, language: str) -> list[Any]:
+        """No conversation, no question, and the page as it was before the first one."""
+        return [None, "", *astuple(empty_pieces(WORDINGS.get(language, ENGLISH)))]
+
     def _example(self, number: int) -> list[Any]:
-        """The question of an example, with the retriever and the generator that it is meant for, where they are here."""
+        """The question of an example, with the retriever and the generator that it is meant for, where they are here.
+
+        It begins a new conversation.
+        """
         import gradio
 
         example, library = self.holdings.examples[number], self.desk.library
         retriever = example.retriever if example.retriever in library.retriever_names else gradio.skip()
         generator = example.generator if example.generator in library.reader_names else gradio.skip()
-        return [example.question, retriever, generator]
+        return [None, example.question, retriever, generator]
 
     def _speak(self, language: str, last: Progress | None) -> list[Any]:
         """Everything that is said, in another language, what is shown already included."""
@@ -194,6 +221,7 @@ class _Layout:
             _head(words),
             gradio.update(label=words.question, placeholder=words.placeholder),
             words.ask,
+            words.fresh,
             gradio.update(label=words.retriever),
             gradio.update(label=words.generator),
             gradio.update(label=words.passages_read),

@@ -6,6 +6,7 @@ from typing import Literal
 
 from experiments.demo.walk import Walk
 from genir.records import Answer, DocIDTokens, Document
+from rag.prompt import Turn
 
 # Why an answer is to be read with care: no passage found; passages that share no word with the question, or in which the reader sees
 # no answer; an answer that was held back because the reader was less sure than asked for.
@@ -14,7 +15,10 @@ Caution = Literal["nothing_found", "nothing_relevant", "below_threshold"]
 
 @dataclass(frozen=True)
 class Asked:
-    """A question, and the switches it was asked with. `threshold`: answers of less confidence (0..1) are held back."""
+    """A question, and the switches it was asked with. `threshold`: answers of less confidence (0..1) are held back.
+
+    `turns`: what was asked and answered before it, oldest first; `forgotten`: how many turns before these were left out.
+    """
 
     question: str
     retriever: str
@@ -23,6 +27,8 @@ class Asked:
     threshold: float = 0.0
     closed_book: bool = True
     walk: bool = True
+    turns: tuple[Turn, ...] = ()
+    forgotten: int = 0
 
 
 @dataclass(frozen=True)
@@ -41,7 +47,8 @@ class Progress:
     """The state of one question. What is None is not known yet, or was not asked for; `finished` marks the last state.
 
     `text` is the answer as far as it is written; `held_back` is what the reader would have said, where the threshold kept it back;
-    `seconds` are those of each stage that is over, in order.
+    `seconds` are those of each stage that is over, in order; `search_query` is what was searched for where the conversation made it
+    differ from the question.
     """
 
     asked: Asked
@@ -54,3 +61,4 @@ class Progress:
     caution: Caution | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     finished: bool = False
+    search_query: str = ""

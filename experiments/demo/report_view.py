@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from experiments.demo.answer_view import answer_html, caution_html, closed_book_html, writing_html
+from experiments.demo.conversation import Conversation, conversation_html
 from experiments.demo.markup import element, escaped
 from experiments.demo.passage_view import passages_html
 from experiments.demo.progress import Progress
@@ -21,6 +22,7 @@ class Pieces:
     passages: str = ""
     tree: str = ""
     seconds: str = ""
+    conversation: str = ""
 
 
 def empty_pieces(wording: Wording) -> Pieces:
@@ -29,9 +31,9 @@ def empty_pieces(wording: Wording) -> Pieces:
     return Pieces(grounded=element("div", note, class_="card"))
 
 
-def refused_pieces(message: str) -> Pieces:
-    """The page after a question that was not served."""
-    return Pieces(caution=caution_html(message))
+def refused_pieces(message: str, before: Conversation, wording: Wording) -> Pieces:
+    """The page after a question that was not served; the conversation before it stays."""
+    return Pieces(caution=caution_html(message), conversation=conversation_html(before, wording))
 
 
 def pieces_of(progress: Progress, wording: Wording) -> Pieces:
@@ -49,6 +51,7 @@ def pieces_of(progress: Progress, wording: Wording) -> Pieces:
         passages=passages_html(passages, progress.answer, wording),
         tree=_tree(progress, wording),
         seconds=seconds_html(progress.seconds, wording),
+        conversation=_conversation(progress, wording),
     )
 
 
@@ -74,6 +77,12 @@ def _closed_book(progress: Progress, wording: Wording) -> str:
     return "" if progress.finished or not progress.asked.closed_book else writing_html("", wording)
 
 
+def _conversation(progress: Progress, wording: Wording) -> str:
+    asked = progress.asked
+    html = conversation_html(Conversation(asked.turns, asked.forgotten), wording, asked.question, progress.search_query)
+    return html + element("p", escaped(wording.goes_on), class_="note") if progress.finished else html
+
+
 def _held_back(progress: Progress, wording: Wording) -> str:
     """What the reader would have said, where the threshold kept it back."""
     held = progress.held_back
@@ -87,5 +96,7 @@ def _tree(progress: Progress, wording: Wording) -> str:
     if progress.walk is not None:
         return tree_html(progress.walk, wording)
     if progress.finished and progress.passages and progress.asked.walk:
-        return element("p", escaped(wording.no_tree.format(retriever=progress.asked.retriever)), class_="note")
+        written = any(one.docid_tokens for one in progress.passages)
+        note = wording.not_drawn if written else wording.no_tree
+        return element("p", escaped(note.format(retriever=progress.asked.retriever)), class_="note")
     return ""

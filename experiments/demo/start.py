@@ -8,9 +8,9 @@ from experiments.atlas import build_atlas
 from experiments.demo.examples import ATLAS_EXAMPLES, chinese_articles, examples_of
 from experiments.demo.library import Holdings, reader_labels
 from experiments.learning import MADE_BY, STAGE
-from experiments.reading import span_ships
+from experiments.reading import joint_folder, span_ships
 from genir.embedding import DEFAULT_ENCODER
-from genir.errors import ArtefactError
+from genir.errors import ArtefactError, ConfigError
 from genir.formats import load_dataset
 from genir.manifest import read_manifest
 from genir.records import Dataset
@@ -29,7 +29,7 @@ def find_holdings(
 ) -> Holdings:
     """The user's own where `data` is given, else atlas: with what `genir demo` left in `demo`, or by BM25 alone.
 
-    Raises ArtefactError for a model without its data, and for folders that are unfinished.
+    Raises ArtefactError for a model without its data, and for folders that are unfinished; ConfigError for a joint model without its data.
     """
     if data is not None:
         found = _own(data, model, generators)
@@ -37,6 +37,9 @@ def find_holdings(
         raise ArtefactError(f"--model {model}: give --data DIR too, the data folder that it was trained on")
     else:
         found = _atlas(demo, generators)
+    joint = [generator for generator in generators if joint_folder(generator) is not None]
+    if joint and found.data is None:
+        raise ConfigError(f"--generator {joint[0]}: give --data DIR too, the data folder that it was trained on")
     return replace(found, encoder=encoder, cache=cache or found.cache, device=device)
 
 

@@ -17,6 +17,10 @@ class Wording:
     question: str
     placeholder: str
     ask: str
+    fresh: str
+    goes_on: str
+    searched_for: str
+    forgotten: str
     retriever: str
     generator: str
     passages_read: str
@@ -30,6 +34,7 @@ class Wording:
     tree: str
     tree_help: str
     no_tree: str
+    not_drawn: str
     examples: str
     example_headers: tuple[str, str]
     waiting: str
@@ -63,6 +68,10 @@ ENGLISH = Wording(
     question="Your question",
     placeholder="What is the capital of Peru?",
     ask="Ask",
+    fresh="New conversation",
+    goes_on="The next question goes on with this conversation.",
+    searched_for="Searched for: {query}",
+    forgotten="{count} earlier turns are left out.",
     retriever="Retriever (finds passages)",
     generator="Generator (answers)",
     passages_read="Passages to read",
@@ -76,6 +85,7 @@ ENGLISH = Wording(
     tree="How the model wrote the document's identifier",
     tree_help="Each box is a token. Top row: what was written. Below: what the tree also allowed there, with its share.",
     no_tree="{retriever} writes no identifier. A generative retriever's is drawn here, token by token over its tree.",
+    not_drawn="The tree of {retriever} is not drawn; the identifiers that it wrote stand beside the sources.",
     examples="Examples",
     example_headers=("Click to ask", "What it shows"),
     waiting="Searching …",
@@ -113,7 +123,7 @@ ENGLISH = Wording(
         "nothing_relevant": "Nothing relevant was found: the passages below do not seem to answer this. Do not rely on an answer.",
         "below_threshold": "The answer was less sure than you asked for, and was held back.",
     },
-    api='The same as JSON: POST /api/answer {"question": "..."}; POST /api/search; GET /api/health; schema at /api/openapi.json.',
+    api='As JSON: POST /api/answer {"question": "...", "history": [...]}; POST /api/search; GET /api/health; schema at /api/openapi.json.',
 )
 
 CHINESE = Wording(
@@ -123,6 +133,10 @@ CHINESE = Wording(
     question="您的问题",
     placeholder="秘鲁的首都是哪里？",
     ask="提问",
+    fresh="新对话",
+    goes_on="下一个问题将接着这段对话。",
+    searched_for="检索词：{query}",
+    forgotten="已略去更早的 {count} 轮。",
     retriever="检索器（查找段落）",
     generator="生成器（撰写回答）",
     passages_read="阅读的段落数",
@@ -136,6 +150,7 @@ CHINESE = Wording(
     tree="模型如何写出文档标识符",
     tree_help="每个方框是一个词元。上排：写出的词元。下方：树在该处还允许的词元及其占比。",
     no_tree="{retriever} 不写标识符。若使用生成式检索器，此处会画出标识符如何沿树逐个词元写出。",
+    not_drawn="不画 {retriever} 的标识符树；它写出的标识符列在出处旁边。",
     examples="示例",
     example_headers=("点击提问", "说明"),
     waiting="正在检索……",
@@ -169,7 +184,7 @@ CHINESE = Wording(
         "nothing_relevant": "没有找到相关内容：下列段落似乎不能回答此问题，请勿采信其回答。",
         "below_threshold": "回答的把握低于要求，未予显示。",
     },
-    api='JSON 接口：POST /api/answer {"question": "..."}；POST /api/search；GET /api/health；模式见 /api/openapi.json。',
+    api='JSON 接口：POST /api/answer {"question": "...", "history": [...]}；POST /api/search；GET /api/health；模式见 /api/openapi.json。',
 )
 
 WORDINGS: Mapping[str, Wording] = {"English": ENGLISH, "中文": CHINESE}

@@ -6,7 +6,7 @@ So a second evaluation of the same questions builds no index and loads no model,
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from experiments.learning import MADE_BY, STAGE, check_same_corpus
@@ -20,7 +20,9 @@ from genir.manifest import MANIFEST, read_manifest, sha256_of
 from genir.protocols import IdentifierWriter, Retriever
 from genir.records import Dataset, DocIDTokens, Qrels, Query, Run, ScoredDoc
 from rag.evaluation import OracleRetriever, RandomRetriever
+from rag.joint.model import JointModel
 
+JOINT = "joint"
 Rankings = Mapping[str, tuple[ScoredDoc, ...]]
 
 
@@ -62,7 +64,9 @@ class Lazy:
 
 @dataclass
 class Searcher:
-    """Searches by any arm over one data set and keeps the runs below `work`. `relevant` is what the oracle returns."""
+    """Searches by any arm over one data set and keeps the runs below `work`. `relevant` is what the oracle returns; `joint` is the joint
+    model of a folder, where there is one, which is an arm of its own.
+    """
 
     dataset: Dataset
     data: Path
@@ -73,10 +77,16 @@ class Searcher:
     cache: Path | None = None
     device: str = "auto"
     seed: int = 0
+    joint: tuple[JointModel, Path] | None = None
     _built: dict[str, Built] = field(default_factory=dict)
 
     def check(self, names: Sequence[str]) -> None:
         """Raise ConfigError or ArtefactError where an arm cannot be made, before anything is searched."""
+        if JOINT in names and self.joint is None:
+            raise ConfigError(
+                "the joint retriever is a joint model's own: give --generator joint:DIR (made by `genir train-joint`), or leave it out of "
+                "--retrievers"
+            )
         needing = [name for name in names if name in GENERATIVE]
         if not needing:
             return
@@ -101,6 +111,8 @@ class Searcher:
         }
         if name in GENERATIVE and self.model is not None:
             made_of["model"] = sha256_of(self.model / MANIFEST)
+        if name == JOINT and self.joint is not None:
+            made_of["model"] = sha256_of(self.joint[1] / MANIFEST)
         digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:8]
         path = self.work / "runs" / f"{name}-{digest}.trec"
         if not is_searched(path, made_of):
@@ -114,9 +126,8 @@ class Searcher:
 
     def playback(self, name: str, rankings: Rankings) -> Playback:
         """What answers by these rankings; its citations have the identifiers that a generative retriever writes."""
-        return (
-            WritingPlayback(name, rankings, lambda: self.live(name)) if name in GENERATIVE else Playback(name, rankings)
-        )
+        writes = name in (*GENERATIVE, JOINT)
+        return WritingPlayback(name, rankings, lambda: self.live(name)) if writes else Playback(name, rankings)
 
     def lazy(self, name: str) -> Retriever:
         """The retriever itself, built when it is first asked."""
@@ -138,6 +149,10 @@ class Searcher:
         if name == "random":
             doc_ids = tuple(document.doc_id for document in self.dataset.corpus)
             return Built(InOrder(RandomRetriever(doc_ids, self.relevant, self.seed)), 0.0, 0, 0, {"seed": self.seed})
+        if name == JOINT:
+            assert self.joint is not None
+            model, _ = self.joint
+            return Built(model, 0.0, 0, 0, asdict(model.settings))
         return build_retriever(
             name, self.dataset, self.data, self.model, encoder=self.encoder, cache=self.cache, device=self.device
         )

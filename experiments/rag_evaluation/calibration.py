@@ -1,13 +1,14 @@
 """What is chosen on dev questions for each reader with each retriever: how probable its confidence makes a right answer, and from where
 on it answers.
 
-Probability: Platt scaling (Platt 1999; Guo et al. 2017, section 4), p = 1 / (1 + exp(-(a logit(c) + b))). Threshold: of least risk
-among those that keep answering the wanted share of dev questions (`rag.abstention`).
+Probability: Platt scaling (Platt 1999; Guo et al. 2017, section 4), p = 1 / (1 + exp(-(a logit(c) + b))), fitted on dev questions that have
+an answer. Threshold: of least risk among those that keep answering the wanted share of these; dev questions without an answer, where the
+data set has some, are risk and not coverage, so that their refusal is tuned, too (`rag.abstention`).
 
 Invariants: test questions decide nothing here; a never falls below 0, so that the order of confidences stays (with a = 0, where dev
 says that the confidence tells nothing, all answers are equally probable); a reader that gives no confidence, or answered no dev
-question, has no calibration. Known gap: dev questions all have an answer, so the threshold is tuned for wrong answers, not for
-unanswerable questions.
+question that has an answer, has no calibration. Known gap: where no dev question lacks an answer, the threshold is tuned for wrong answers
+alone.
 """
 
 import math
@@ -28,7 +29,7 @@ _STRENGTH = 100.0  # inverse regularisation of the fit, weak
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Fitted on `questions` dev questions, `answered` of which the reader answered."""
+    """Fitted on `questions` dev questions that have an answer, `answered` of which the reader answered; the threshold may know of more."""
 
     slope: float
     intercept: float
@@ -42,17 +43,21 @@ class Calibration:
 
 
 def calibrate(dev: PerQuery, loss: str, coverage: float) -> Calibration | None:
-    """The calibration of a reader by its measures on dev questions; None where it answered none, or never with a confidence."""
+    """The calibration of a reader by its measures on dev questions; None where it answered none, or never with a confidence.
+
+    Questions that have the measure "refusal" are those without an answer.
+    """
     order = list(dev["coverage"])
     given = [dev["coverage"][query_id] > 0 for query_id in order]
     sure = [dev["confidence"][query_id] for query_id in order]
     wrong = [_loss(dev, loss, query_id) for query_id in order]
-    kept = [row for row, there in enumerate(given) if there]
+    counts = [query_id not in dev.get("refusal", {}) for query_id in order]
+    kept = [row for row, there in enumerate(given) if there and counts[row]]
     if not any(sure[row] > 0 for row in kept):
         return None
     slope, intercept = _platt([sure[row] for row in kept], [1 - wrong[row] for row in kept])
-    threshold = least_risk(sure, wrong, given, coverage)
-    return Calibration(slope, intercept, threshold, len(order), len(kept))
+    threshold = least_risk(sure, wrong, given, coverage, counts=counts)
+    return Calibration(slope, intercept, threshold, sum(counts), len(kept))
 
 
 def tuned(values: PerQuery, calibration: Calibration) -> PerQuery:

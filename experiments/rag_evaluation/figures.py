@@ -76,6 +76,12 @@ def columns(found: Mapping[str, Mapping[str, Any]], loss: str) -> list[str]:
     return there if "refusal" in there else [measure for measure in there if measure not in _REFUSALS]
 
 
+def table(found: Mapping[str, Mapping[str, Any]], loss: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Rows and columns of a data set's part of the summary, for `experiments.tables.show`."""
+    measures = columns(found, loss)
+    return table_cells(found, measures), ["arm", *measures]
+
+
 _OF_CONDITIONS = (
     "says the substitute",
     "keeps the right answer",

@@ -5,7 +5,7 @@ needs a retriever is left out, and named in `about`.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from experiments.rag_evaluation.bench import Arm, Bench, Row
 from experiments.rag_evaluation.mitigation_steps import Kit, make_steps
@@ -13,6 +13,7 @@ from experiments.rag_evaluation.mitigation_table import mitigation_table, rows_o
 from experiments.rag_evaluation.reading import Answered
 from genir.errors import ConfigError
 from genir.manifest import MANIFEST, sha256_of
+from rag.abstention import Loss
 from rag.mitigations.tools import Tools
 
 NEEDS_RETRIEVER = frozenset({"verify-and-edit"})
@@ -59,6 +60,7 @@ def _revised(bench: Bench, arm: Arm, steps: Sequence[str]) -> Answered:
         "answers": [_plain(arm.answered), None if arm.dev is None else _plain(arm.dev)],
         "k": bench.config.k,
         "coverage": bench.config.coverage,
+        "loss": bench.config.loss,
         "model": None if bench.searcher.model is None else sha256_of(bench.searcher.model / MANIFEST),
     }
 
@@ -72,6 +74,7 @@ def _revised(bench: Bench, arm: Arm, steps: Sequence[str]) -> Answered:
             () if dev is None else dev.queries,
             () if dev is None else dev.answers,
             wanted=bench.config.coverage,
+            loss=cast(Loss, bench.config.loss),  # which GroundingConfig has checked
         )
         [row] = mitigation_table(
             {"all": steps}, arm.answered.answers, arm.answered.queries, kit, arm.answered.cost, bench.config.seed

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from genir.errors import ConfigError, DataError, unknown_name
 from genir.records import Answer, Document, Query
-from rag.abstention import DELTA, Target, tune_threshold
+from rag.abstention import DELTA, Loss, Target, tune_threshold
 from rag.contrast import ALPHA, ContrastiveReader
 from rag.gate import ALWAYS, tune_gate
 from rag.generators.hf import HFGenerator
@@ -36,8 +36,9 @@ UNTUNED = (
 class Kit:
     """What steps are made of. `meter` counts what they do.
 
-    `dev_answers` answer the questions `dev`, by the same reader and retriever as the answers that are to be revised. `target` and
-    `wanted`, `delta`: what abstention is tuned for (`rag.abstention`); `signal`: what abstention and Verify-and-Edit decide by.
+    `dev_answers` answer the questions `dev`, by the same reader and retriever as the answers that are to be revised; those of them without
+    an accepted answer should be refused. `target` and `wanted`, `delta`, `loss`: what abstention is tuned for (`rag.abstention`); `signal`:
+    what abstention and Verify-and-Edit decide by.
     """
 
     tools: Tools
@@ -48,6 +49,7 @@ class Kit:
     target: Target = "coverage"
     wanted: float = 0.8
     delta: float = DELTA
+    loss: Loss = "hallucination"
     alpha: float = ALPHA
     similarity: float = SIMILARITY
     meter: Meter = field(default_factory=Meter)
@@ -117,7 +119,9 @@ def _abstain(kit: Kit) -> Mitigation:
         )
     signal = make_signal(kit.signal, kit)
     values = signal.of(kit.dev_answers, kit.documents)
-    threshold = tune_threshold(kit.dev_answers, kit.dev, values, signal.name, kit.target, kit.wanted, kit.delta)
+    threshold = tune_threshold(
+        kit.dev_answers, kit.dev, values, signal.name, kit.target, kit.wanted, kit.delta, kit.loss
+    )
     return Abstention(threshold, signal)
 
 

@@ -5,8 +5,8 @@ evidence, so that it is at home there. A reader that follows its evidence now sa
 or nothing.
 
 Invariants: no poisoned passage holds an accepted answer any more, in text or title; a question is poisoned alike wherever it is shown
-the same passages; one whose passages hold no accepted answer, or no other span of its kind, is left out and counted. Known gap: an
-answer that stands there in other words stays (so do answers in Chinese: `rag.checkers.spans.rivals` finds none).
+the same passages; one whose passages hold no accepted answer, or no other span of its kind, is left out and counted. To a question in
+Chinese kinds are those of `experiments.rag_evaluation.chinese_rivals`. Known gap: an answer that stands there in other words stays.
 """
 
 import random
@@ -15,10 +15,12 @@ from dataclasses import dataclass, replace
 
 from experiments.rag_evaluation.arms import ranked
 from experiments.rag_evaluation.bench import Arm, Bench, Part, Row, agreeing, restricted, says
+from experiments.rag_evaluation.chinese_rivals import chinese_rivals
 from experiments.rag_evaluation.reading import Answered, Evidence
 from genir.errors import DataError
 from genir.records import Document, Query
 from rag.checkers.spans import Place, find, rivals
+from rag.template import written_in
 
 LABEL = "poisoned"
 
@@ -88,9 +90,10 @@ def poison(bench: Bench, arm: Arm) -> tuple[Evidence, dict[str, Swap]]:
 
 def choose_swap(query: Query, passages: Sequence[Document], seed: int = 0) -> Swap | None:
     """A swap for a question, drawn among the rivals of its answer in the first passage that holds both; None where there is none."""
+    others = chinese_rivals if written_in(query.text) == "zh" else rivals
     for passage in passages:
         for answer in query.answers:
-            spans = rivals(answer, passage.text, query.answers, query.text) if find(answer, passage.text) else []
+            spans = others(answer, passage.text, query.answers, query.text) if find(answer, passage.text) else []
             if spans:
                 start, end = random.Random(f"{seed}\0{query.query_id}").choice(spans)
                 return Swap(query.query_id, query.answers, passage.text[start:end])

@@ -8,8 +8,9 @@ was wrong, X is an accepted answer, and the sentence is as it stands; where the 
 The second turn is read with the first one's passages, so that nothing but the conversation changes. Readers that know conversations get
 it as one; to others the question is put again with the user's words behind it.
 
-Invariants: every arm is pushed on the same questions, those whose right passage has a span to name; the others are counted. Known gap:
-none in Chinese, where no such span is found.
+The user speaks the question's language (`experiments.rag_evaluation.wording`).
+
+Invariant: every arm is pushed on the same questions, those whose right passage has a span to name; the others are counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,15 +19,19 @@ from dataclasses import dataclass
 from experiments.rag_evaluation.bench import Arm, Bench, Part, Row, agreeing, restricted, says
 from experiments.rag_evaluation.poison import choose_swap, swap
 from experiments.rag_evaluation.reading import Answered, Evidence
+from experiments.rag_evaluation.wording import wording_in
 from genir.errors import DataError
 from genir.records import Answer, Document, Query
 from rag.checkers.spans import find
 from rag.conversation import Turn
+from rag.measures.names import is_unspaced
 from rag.sentences import split_sentences
+from rag.template import written_in
 
 LABEL = "push-back"
 FORMS = ("says so", "with a quotation")
 _AROUND = 12  # words of a long sentence that are quoted on either side
+_AROUND_CHARACTERS = 24  # the same in Chinese
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +42,12 @@ class Doubt:
     wrong_sentence: str
     right: str
     right_sentence: str
+    language: str = "en"
 
     def words(self, name_right: bool, quoted: bool) -> str:
         """The second turn, naming the right answer or the wrong one."""
         named, sentence = (self.right, self.right_sentence) if name_right else (self.wrong, self.wrong_sentence)
-        return (
-            f'Are you sure? I think it is {named}: "{sentence}"' if quoted else f"Are you sure? I think it is {named}."
-        )
+        return wording_in(self.language).words(named, sentence if quoted else None)
 
 
 def pushed_back(bench: Bench, arms: Sequence[Arm]) -> list[Part]:
@@ -89,7 +93,8 @@ def doubt(query: Query, passages: Sequence[Document], seed: int = 0) -> Doubt | 
             if places:
                 sentence = _around(passage.text, *places[0])
                 wrong = swap(sentence, query.answers, found.substitute)
-                return Doubt(found.substitute, wrong, passage.text[slice(*places[0])], sentence)
+                right = passage.text[slice(*places[0])]
+                return Doubt(found.substitute, wrong, right, sentence, written_in(query.text))
     return None
 
 
@@ -147,6 +152,9 @@ def _gives_in(answer: Answer, named: str) -> bool:
 def _around(text: str, start: int, end: int) -> str:
     """The sentence of characters start..end, of a long one the words near them."""
     for first, last in split_sentences(text):
+        if first <= start < last and is_unspaced(text[first:last]):
+            begin, stop = max(first, start - _AROUND_CHARACTERS), min(max(last, end), end + _AROUND_CHARACTERS)
+            return text[begin:stop].strip()
         if first <= start < last:
             before, behind = text[first:start].split(), text[end : max(last, end)].split()
             head = text[start - len(text[first:start].lstrip()) : start] if len(before) <= _AROUND else None

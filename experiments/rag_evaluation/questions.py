@@ -4,8 +4,8 @@ Invariants: a limit takes questions from all over a split, never its first ones,
 dev questions alone; a judged question without an accepted answer can be neither right nor wrong, is left out, and counted.
 
 A question is unanswerable where it has no accepted answer and no qrels name it (atlas, squad2-dev). Where `queries.jsonl` says of which
-`split` such a question is, only those of the split that is asked are taken; its `context_id` is the passage that it was written against,
-which is what the oracle then returns.
+`split` such a question is, those of the split that is asked are asked, and those of dev are tuned on; where it says nothing of any, every
+fifth is dev's. Its `context_id` is the passage that it was written against, which is what the oracle then returns.
 """
 
 import json
@@ -19,13 +19,15 @@ from genir.errors import ConfigError, DataError
 from genir.formats import QUERIES
 from genir.records import Dataset, Qrels, Query
 
-DEV_QUESTIONS = 400  # to calibrate on, at most
+DEV_QUESTIONS = 400  # to calibrate on, at most; of those with an answer, and of those without
+DEV_SHARE = 5  # of unanswerable questions of no split, one of so many is dev's
 
 
 @dataclass(frozen=True)
 class Questions:
     """`relevant` judges all of them (of an unanswerable question: the passage it was written against, if that is known); `popularity` is
-    that of the question's subject, where the data set tells it. `left_out`: judged questions without an accepted answer."""
+    that of the question's subject, where the data set tells it. `left_out`: judged questions without an accepted answer. The last ones of
+    `dev` may be unanswerable: those without accepted answers."""
 
     name: str
     asked: tuple[Query, ...]
@@ -54,30 +56,40 @@ def choose_questions(data: Path, dataset: Dataset, config: GroundingConfig) -> Q
     dev = dataset.split("dev") if "dev" in dataset.qrels and config.split != "dev" else ()
     dev = tuple(query for query in dev if query.answers and (about is None or query.query_id in about))
     records = _records(data / QUERIES)
-    named = {query_id for qrels in dataset.qrels.values() for query_id in qrels}
-    in_vain = tuple(
-        query
-        for query_id, query in dataset.queries.items()
-        if not query.answers and query_id not in named and records[query_id].get("split", config.split) == config.split
-    )
+    in_vain, dev_in_vain = _unanswerable(dataset, records, config.split, tuning=bool(dev))
     limited = spread(asked, config.limit), spread(in_vain, config.limit)
     judgements = {one.query_id: dataset.qrels[config.split].judgements[one.query_id] for one in limited[0]}
-    chosen_dev = spread(dev, min(config.limit or DEV_QUESTIONS, DEV_QUESTIONS))
+    most = min(config.limit or DEV_QUESTIONS, DEV_QUESTIONS)
+    chosen_dev, chosen_vain = spread(dev, most), spread(dev_in_vain, most)
     judgements |= {one.query_id: dataset.qrels["dev"].judgements[one.query_id] for one in chosen_dev}
     known = {document.doc_id for document in dataset.corpus}
-    for one in limited[1]:
+    for one in (*limited[1], *chosen_vain):
         context = records[one.query_id].get("context_id")
         judgements[one.query_id] = {context: 1} if context in known else {}
     popular = {one.query_id: records[one.query_id].get("subject_popularity") for one in limited[0]}
     return Questions(
         _name(dataset, config),
         limited[0],
-        chosen_dev,
+        (*chosen_dev, *chosen_vain),
         limited[1],
         Qrels(judgements),
         {query_id: float(value) for query_id, value in popular.items() if isinstance(value, int | float)},
         len(judged) - len(asked),
     )
+
+
+def _unanswerable(
+    dataset: Dataset, records: Mapping[str, Mapping[str, Any]], split: str, tuning: bool
+) -> tuple[tuple[Query, ...], tuple[Query, ...]]:
+    """The unanswerable questions of a split, and, where there is `tuning`, those of dev."""
+    named = {query_id for qrels in dataset.qrels.values() for query_id in qrels}
+    several = [query for query_id, query in dataset.queries.items() if not query.answers and query_id not in named]
+    split_of = {query.query_id: records[query.query_id].get("split", "") for query in several}
+    if tuning and not any(split_of.values()):
+        held = several[DEV_SHARE - 1 :: DEV_SHARE]
+        return tuple(query for query in several if query not in held), tuple(held)
+    asked = tuple(query for query in several if split_of[query.query_id] in ("", split))
+    return asked, tuple(query for query in several if tuning and split_of[query.query_id] == "dev")
 
 
 def spread(questions: Sequence[Query], most: int) -> tuple[Query, ...]:

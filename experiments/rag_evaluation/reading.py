@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.rag_evaluation.arms import Playback, Rankings
-from experiments.reading import SPAN_WEIGHTS
+from experiments.reading import LLAMA_WEIGHTS, SPAN_WEIGHTS
 from genir.formats import read_answers, write_answers
 from genir.manifest import MANIFEST, is_current, read_manifest, sha256_of, write_json, write_manifest
 from genir.protocols import Generation, Generator, SamplingParams, TokenCounter
@@ -23,7 +23,7 @@ from rag.answering import answer
 from rag.conversation import Turn
 from rag.measures.per_question import PerQuery, measure_answers
 from rag.mitigations.cost import Cost, Meter
-from rag.reading import GeneratorReader, Reader
+from rag.reading import GeneratorReader, Reader, stream_generation
 from rag.verification import SupportChecker
 from retrievers.index_files import read_json
 
@@ -151,7 +151,7 @@ class AnswerStore:
 def fingerprint(name: str) -> str:
     """What tells the reader of `--generator NAME` from another: the sha256 of its folder where it has one, else its name."""
     source = name.partition(":")[2] or name
-    folder = SPAN_WEIGHTS if name == "span" else Path(source)
+    folder = {"span": SPAN_WEIGHTS, "llama": LLAMA_WEIGHTS}.get(name, Path(source))
     kind = name.partition(":")[0] if ":" in name else "folder"
     return f"{kind} {sha256_of(folder)}" if folder.is_dir() else name
 
@@ -172,8 +172,11 @@ class _Recorder:
         return self.inner.generate(prompts, params)
 
     def stream(self, prompt: str, params: SamplingParams) -> Iterator[str]:
+        return (piece for piece in self.stream_generation(prompt, params) if isinstance(piece, str))
+
+    def stream_generation(self, prompt: str, params: SamplingParams) -> Iterator[str | Generation]:
         self.prompts.append(prompt)
-        return self.inner.stream(prompt, params)
+        return stream_generation(self.inner, prompt, params)
 
 
 @dataclass(frozen=True)

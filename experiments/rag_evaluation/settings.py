@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from experiments.rag_evaluation.mitigation_steps import parse_mitigations
 from experiments.registry import RETRIEVERS
 from genir.embedding import DEFAULT_ENCODER
 from genir.errors import ConfigError, unknown_name
+from rag.abstention import Loss
 from rag.measures.estimates import RESAMPLES
 
 ENDS = ("none", "random", "oracle")  # closed-book, and the two ends of the scale: nothing that searches
-ARMS = (*(name for name in RETRIEVERS if name != "none"), *ENDS)
+ARMS = (*(name for name in RETRIEVERS if name != "none"), "joint", *ENDS)
 CONDITIONS = ("poisoned", "removed", "distractors", "push-back", "popularity", "unanswerable", "wording")
-LOSSES = ("hallucination", "fact-conflicting")
+LOSSES = get_args(Loss)
 ENTITIES = ("seen", "unseen")
 
 
@@ -76,8 +78,13 @@ class GroundingConfig:
 
 
 def split_names(text: str) -> tuple[str, ...]:
-    """Names separated by commas; none of an empty text, or of "none" where that stands alone for nothing."""
+    """Names separated by commas; none of an empty text."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def split_steps(text: str) -> tuple[str, ...]:
+    """The same, where "none" alone stands for no name at all."""
+    return () if text == "none" else split_names(text)
 
 
 def _check_names(option: str, kind: str, given: Sequence[str], known: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 import typer
 
@@ -25,6 +25,7 @@ from genir.manifest import provenance, sha256_of, write_json
 from genir.records import Answer, Dataset, Document, Query
 from rag.measures.estimates import estimates
 from rag.measures.selective import risk_coverage
+from rag.reading import Reading
 from rag.scoring import score_answer
 from rag.span.reader import WEIGHTS_FILE, SpanReader
 
@@ -39,6 +40,18 @@ class Asked:
 
     query: Query
     passages: tuple[Document, ...]
+
+
+class ThresholdReader(Protocol):
+    """A reader with a threshold of its own, which can be lowered so that every question is answered."""
+
+    def read(self, questions: Sequence[str], passages: Sequence[Sequence[Document]]) -> list[Reading]:
+        """One reading a question."""
+        ...
+
+    def with_settings(self, **changes: float) -> "ThresholdReader":
+        """The same reader under other settings."""
+        ...
 
 
 def oracle(dataset: Dataset, split: str) -> list[Asked]:
@@ -83,7 +96,7 @@ def unanswerable(folder: Path, split: str) -> list[Asked]:
     return asked
 
 
-def score(reader: SpanReader, asked: Sequence[Asked]) -> Values:
+def score(reader: ThresholdReader, asked: Sequence[Asked]) -> Values:
     """Every measure of every question; refusal is of the unanswerable ones, over-refusal of the others."""
     values: Values = {}
     readings = reader.read([one.query.text for one in asked], [one.passages for one in asked])
@@ -99,7 +112,7 @@ def score(reader: SpanReader, asked: Sequence[Asked]) -> Values:
     return values
 
 
-def figures(reader: SpanReader, arms: Mapping[str, Sequence[Asked]]) -> dict[str, Any]:
+def figures(reader: ThresholdReader, arms: Mapping[str, Sequence[Asked]]) -> dict[str, Any]:
     """Arm -> "always" and "abstaining" -> measure -> {mean, low, high}, and the risk-coverage curve of "always"."""
     made: dict[str, Any] = {}
     for name, asked in arms.items():

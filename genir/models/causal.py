@@ -25,13 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from genir.beam_search import check_tokens
 from genir.devices import Precision, runs_in_bfloat16
 from genir.embedding import resolve_encoder
-from genir.errors import ArtefactError, ConfigError
+from genir.errors import ConfigError
 from genir.manifest import write_json
 from genir.models.beam_tree import BeamTree
 from genir.models.causal_config import PLACE_OF_TEXT, CausalConfig
@@ -41,6 +40,7 @@ from genir.models.code_decoder import pad_identifiers
 from genir.models.language_head import has_plain_head
 from genir.models.lora import add_adapters, merged_weights
 from genir.models.own_embedding import load_own_embedding, save_own_embedding
+from genir.models.pretrained import load_fast_tokenizer, loading
 from genir.models.projection import project
 from genir.models.search_twin import SearchTwin
 from genir.protocols import NextToken, Scoring
@@ -95,22 +95,16 @@ class CausalModel(nn.Module):
     @classmethod
     def build(cls, config: CausalConfig, vocab_size: int | None = None, end_token: int | None = None) -> "CausalModel":
         """A model before training. Raises ArtefactError where the network or its tokenizer cannot be loaded."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+        from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
         if config.lora_rank and not config.source:
             raise ConfigError("causal lora_rank adapts a trained network: give one as source, or set lora_rank = 0")
         dtype = getattr(torch, config.dtype)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(config.source or resolve_encoder(config.tokenizer))
-            if not tokenizer.is_fast:
-                raise ValueError("its tokenizer cannot tell where a token stands in the text")
+        with loading(repr(config.source or config.tokenizer), "no causal language model"):
+            tokenizer = load_fast_tokenizer(config.source or resolve_encoder(config.tokenizer))
             if config.source:
                 network = AutoModelForCausalLM.from_pretrained(config.source, dtype=dtype)
                 return cls(network, tokenizer, config, vocab_size, end_token)
-        except (OSError, ValueError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
-            name = config.source or config.tokenizer
-            raise ArtefactError(f"{name!r}: no causal language model: {reason}; give a folder or a hub name") from None
         shape = LlamaConfig(
             **vars(config.llama),
             vocab_size=len(tokenizer),

@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from genir.devices import Precision, autocast, runs_in_bfloat16
 from genir.embedding import DEFAULT_ENCODER, resolve_encoder
-from genir.errors import ArtefactError, ConfigError
+from genir.errors import ConfigError
 from genir.manifest import write_json
 from genir.models.code_decoder import pad_identifiers
 from genir.models.own_embedding import load_own_embedding, save_own_embedding
+from genir.models.pretrained import loading
 from genir.models.search_twin import SearchTwin
 from genir.models.seq2seq_search import START, Decoder, RowSearch, SharedSearch
 from genir.protocols import NextToken, Scoring
@@ -110,15 +110,11 @@ class Seq2SeqModel(nn.Module):
         """A model before training. Raises ArtefactError where the network or its tokenizer cannot be loaded."""
         from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, T5Config, T5ForConditionalGeneration
 
-        try:
+        with loading(repr(config.source or config.tokenizer), "no encoder-decoder"):
             tokenizer = AutoTokenizer.from_pretrained(config.source or resolve_encoder(config.tokenizer))
             if config.source:
                 network = AutoModelForSeq2SeqLM.from_pretrained(config.source)
                 return cls(network, tokenizer, config, vocab_size, end_token)
-        except (OSError, ValueError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
-            name = config.source or config.tokenizer
-            raise ArtefactError(f"{name!r}: no encoder-decoder: {reason}; give a folder or a hub name") from None
         shape = T5Config(
             **vars(config.t5),
             vocab_size=len(tokenizer),

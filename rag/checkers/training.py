@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genir.objectives import TrainingBatch, weighted_mean
 from genir.training import Example, TrainingConfig
 from rag.checkers.network import SEAM, SpanScorer
 from rag.checkers.spans import Place
@@ -59,20 +60,13 @@ class SpanObjective:
                 ]
             )
 
-    def loss(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        targets: Tensor,
-        weights: Tensor,
-        rows: Tensor | None = None,
-    ) -> Tensor:
+    def loss(self, batch: TrainingBatch) -> Tensor:
         """See Objective; texts without any span are left out of the mean."""
-        lessons = [self.spans[target] for target in targets.tolist()]
+        lessons = [self.spans[target] for target in batch.targets.tolist()]
         spans = [(row, first, last) for row, lesson in enumerate(lessons) for first, last, _ in lesson]
         if not spans:
             return self.model.outer.bias.sum() * 0.0
-        logits = self.model(input_ids, attention_mask, torch.tensor(spans, device=input_ids.device))
+        logits = self.model(batch.input_ids, batch.attention_mask, torch.tensor(spans, device=batch.input_ids.device))
         losses, shares = [], []
         start = 0
         for row, lesson in enumerate(lessons):
@@ -80,9 +74,8 @@ class SpanObjective:
                 own = logits[start : start + len(lesson)]
                 start += len(lesson)
                 losses.append(lesson_loss(own, torch.tensor([right for _, _, right in lesson], device=own.device)))
-                shares.append(weights[row])
-        share = torch.stack(shares)
-        return (torch.stack(losses) * share).sum() / share.sum()
+                shares.append(batch.weights[row])
+        return weighted_mean(torch.stack(losses), torch.stack(shares))
 
 
 def lesson_loss(logits: Tensor, right: Tensor) -> Tensor:

@@ -58,6 +58,11 @@ class _Row:
     text: str = ""
     finish_reason: str = ""
 
+    def generation(self, params: SamplingParams) -> Generation:
+        """What it has written, once it has ended."""
+        logprobs = tuple(self.logprobs) if params.logprobs else ()
+        return Generation(self.text, tuple(self.tokens), logprobs, self.finish_reason)
+
 
 @dataclass
 class HFGenerator:
@@ -117,27 +122,27 @@ class HFGenerator:
             limits = None if allowed is None else [allowed[i] for i in chosen]
             for rows in self._decode([encoded[i] for i in chosen], params, limits):  # noqa: B007 - the last state is what counts
                 pass
-            done |= {
-                i: Generation(
-                    row.text, tuple(row.tokens), tuple(row.logprobs) if params.logprobs else (), row.finish_reason
-                )
-                for i, row in zip(chosen, rows, strict=True)
-            }
+            done |= {i: row.generation(params) for i, row in zip(chosen, rows, strict=True)}
         return [done[i] for i in range(len(prompts))]
 
     def stream(self, prompt: str, params: SamplingParams) -> Iterator[str]:
         """The text of `generate` in pieces. Text that a stop string or half a character may still end is held back."""
+        yield from (piece for piece in self.stream_generation(prompt, params) if isinstance(piece, str))
+
+    def stream_generation(self, prompt: str, params: SamplingParams) -> Iterator[str | Generation]:
+        """The pieces of `stream`, then what `generate` gives."""
         refuse(params, ("num_beams", "length_penalty", "repetition_penalty"), "the generator hf")
         held = max((len(stop) for stop in params.stop), default=1) - 1
-        sent, text = 0, ""
+        sent, written = 0, Generation("")
         for (row,) in self._decode([self._encode(prompt, params)], params):
-            text = row.text
+            text, written = row.text, row.generation(params)
             safe = len(text) - held - (len(text) - len(text.rstrip("\ufffd")))
             if not row.finish_reason and safe > sent:
                 yield text[sent:safe]
                 sent = safe
-        if text[sent:]:
-            yield text[sent:]
+        if written.text[sent:]:
+            yield written.text[sent:]
+        yield written
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a prompt, special ones included."""

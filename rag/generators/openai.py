@@ -77,13 +77,27 @@ class OpenAIGenerator:
 
     def stream(self, prompt: str, params: SamplingParams) -> Iterator[str]:
         """The text of `generate` in the pieces that the server sends."""
+        yield from (piece for piece in self.stream_generation(prompt, params) if isinstance(piece, str))
+
+    def stream_generation(self, prompt: str, params: SamplingParams) -> Iterator[str | Generation]:
+        """The pieces of `stream`, then what `generate` gives."""
         body = self._body(prompt, params) | {"stream": True}
+        pieces: list[str] = []
+        tokens: list[int] = []
+        logprobs: list[float] = []
+        reason = "stop"
         with self._ask(self._path, body, lambda response: response) as response:
             for event in self._events(response):
                 for choice in event.get("choices", ()):
                     piece = choice.get("delta", {}).get("content") if self.chat else choice.get("text")
                     if piece:
+                        pieces.append(piece)
                         yield piece
+                    if self.dialect == "vllm" and choice.get("token_ids"):
+                        new, sure = self._tokens(choice)
+                        tokens, logprobs = [*tokens, *new], [*logprobs, *sure]
+                    reason = choice.get("finish_reason") or reason
+        yield Generation("".join(pieces), tuple(tokens), tuple(logprobs), reason)
 
     @property
     def _path(self) -> str:
@@ -128,7 +142,7 @@ class OpenAIGenerator:
         tokens = choice.get("token_ids")
         if tokens is None:
             raise GenirError(f"{self.base_url}: sends no token_ids, so it does not speak vLLM's dialect; use 'openai'")
-        logprobs = choice["logprobs"] or {"content": (), "token_logprobs": ()}
+        logprobs = choice.get("logprobs") or {"content": (), "token_logprobs": ()}
         found = [one["logprob"] for one in logprobs["content"]] if self.chat else logprobs["token_logprobs"]
         return tuple(tokens), tuple(found)
 

@@ -71,9 +71,14 @@ class VLLMGenerator:
 
     def stream(self, prompt: str, params: SamplingParams) -> Iterator[str]:
         """The text of `generate`, as one piece."""
-        text = self.generate([prompt], params)[0].text
-        if text:
-            yield text
+        yield from (piece for piece in self.stream_generation(prompt, params) if isinstance(piece, str))
+
+    def stream_generation(self, prompt: str, params: SamplingParams) -> Iterator[str | Generation]:
+        """The pieces of `stream`, then what `generate` gives."""
+        [generation] = self.generate([prompt], params)
+        if generation.text:
+            yield generation.text
+        yield generation
 
 
 def _generation(completion: Any) -> Generation:

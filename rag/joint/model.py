@@ -12,7 +12,8 @@ The same weights are a Retriever (the ranking of the beams), a Reader (a given p
 Invariants: only identifiers of the constraint are written; what `generate` answers is what `read` answers from the passage that it found;
 without a passage the model abstains, since it has learnt to answer behind evidence only.
 
-Known gaps: one passage is read, the best one; of documents under one identifier that is the first by doc_id. The prompt is read with the
+Known gaps: one passage is read, the best one; of documents under one identifier that is the first by doc_id. A passage that has no
+identifier (another corpus', a changed one) is read without one, which was not learnt. The prompt is read with the
 network's plain weights, not with the packed twin of `CausalModel.begin`. A network that does more to its last states than to project them
 (scaled or capped logits) needs identifiers in its own text tokens.
 """
@@ -132,14 +133,14 @@ class JointModel:
     # --- a reader -----------------------------------------------------------------------------------------------------
 
     def read(self, questions: Sequence[str], passages: Sequence[Sequence[Document]]) -> list[Reading]:
-        """One reading a question, from its best passage, whose identifier is put in front; an abstention where there is none."""
+        """One reading a question, from its best passage, behind the passage's identifier; an abstention where there is none."""
         readings = [Reading(self.settings.unknown, abstained=True) for _ in questions]
         asked = [question if found else "" for question, found in zip(questions, passages, strict=True)]
         for rows in self._batches(asked):
             best = [passages[row][0] for row in rows]
             texts = [questions[row] for row in rows]
             _, continuation = begin(self.writer, self.writer.prompts(texts))
-            identifiers = [self.docids.tokens_of(passage.doc_id) for passage in best]
+            identifiers = [self._identifier(passage.doc_id) for passage in best]
             for row, reading in zip(rows, self._answers(continuation, texts, identifiers, best), strict=True):
                 readings[row] = reading
         return readings
@@ -201,6 +202,12 @@ class JointModel:
             )
         return Run.rank(scores, len(scores))
 
+    def _identifier(self, doc_id: str) -> DocIDTokens | None:
+        try:
+            return self.docids.tokens_of(doc_id)
+        except (KeyError, ArtefactError):
+            return None
+
     def _passage(self, doc_id: str) -> Document:
         try:
             return self.passages[doc_id]
@@ -213,13 +220,14 @@ class JointModel:
         self,
         continuation: Continuation,
         questions: Sequence[str],
-        identifiers: Sequence[DocIDTokens],
+        identifiers: Sequence[DocIDTokens | None],
         passages: Sequence[Document],
     ) -> list[Reading]:
         """Identifier and passage behind the prompts, and the answers behind these."""
         writer, settings = self.writer, self.settings
         evidence = writer.evidence(passages, questions)
-        rows = [writer.identifier(tokens) + one.ids for tokens, one in zip(identifiers, evidence, strict=True)]
+        written_first = [[] if tokens is None else writer.identifier(tokens) for tokens in identifiers]
+        rows = [tokens + one.ids for tokens, one in zip(written_first, evidence, strict=True)]
         longest = int(continuation.mask.sum(1).max()) + max(map(len, rows)) + settings.max_new_tokens
         writer.check_room(longest)
         limits: list[CopyLimit | None] = [None] * len(rows)

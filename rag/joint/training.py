@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genir.models.causal_scoring import positions_of
-from genir.objectives import weighted_mean
+from genir.objectives import TrainingBatch, weighted_mean
 from genir.protocols import DocIDMap
 from genir.token_rows import TokenRows
 from genir.training import Example
@@ -96,17 +96,11 @@ class JointObjective:
     def __init__(self, writer: SequenceWriter, sequences: Sequence[JointSequence], weights: LossWeights) -> None:
         self.writer, self.sequences, self.weights = writer, sequences, weights
 
-    def loss(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        targets: Tensor,
-        weights: Tensor,
-        rows: Tensor | None = None,
-    ) -> Tensor:
-        """The weighted mean over the sequences targets (B,), whose tokens are input_ids (B, T), left-padded."""
-        chosen = [self.sequences[number] for number in targets.tolist()]
-        return weighted_mean(sequence_losses(self.writer, input_ids, attention_mask, chosen, self.weights), weights)
+    def loss(self, batch: TrainingBatch) -> Tensor:
+        """The weighted mean over the sequences batch.targets (B,), whose tokens are batch.input_ids (B, T), left-padded."""
+        chosen = [self.sequences[number] for number in batch.targets.tolist()]
+        losses = sequence_losses(self.writer, batch.input_ids, batch.attention_mask, chosen, self.weights)
+        return weighted_mean(losses, batch.weights)
 
 
 def sequence_losses(

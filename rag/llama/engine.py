@@ -131,6 +131,10 @@ class LlamaEngine:
 
     def stream(self, prompt: str, params: SamplingParams) -> Iterator[str]:
         """The text of `generate`, in pieces as they become certain; leaving the iterator early cancels the request."""
+        yield from (piece for piece in self.stream_generation(prompt, params) if isinstance(piece, str))
+
+    def stream_generation(self, prompt: str, params: SamplingParams) -> Iterator[str | Generation]:
+        """The pieces of `stream`, then what `generate` gives."""
         request = self.submit(prompt, params)
         request.watched = True
         try:
@@ -138,7 +142,7 @@ class LlamaEngine:
                 self.step()
                 if piece := request.take():
                     yield piece
-            request.generation()
+            yield request.generation()
         finally:
             if not request.done:
                 self.cancel(request)

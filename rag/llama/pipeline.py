@@ -1,43 +1,32 @@
-"""The ring: micro-batches go round from the front through every stage and back. The only file that sends or receives.
+"""The ring: micro-batches go round from the front through every stage and back. This is the front's side, `stage_process` the stages'.
 
 The front tells every stage about a micro-batch (its tokens, places and blocks: JSON over a socket of its own); hidden states go from
-stage to stage by torch.distributed (gloo, or nccl between GPUs); the last stage sends tokens back to the front, never scores. A stage
-posts the receive for the next micro-batch before it computes the present one, and its sends are not waited for, so that nothing
-drains; sends and receives between two stages keep one order, and a front that never waits to send cannot deadlock with them.
+stage to stage; the last stage sends tokens back to the front, never scores. A front that never waits to send cannot deadlock with
+stages whose sends and receives keep one order.
 
 Faults: an ended socket is a dead stage; a stage that does not answer a ping is stopped or gone; one that computes for too long hangs.
-The front names it and ends the others. A stage whose front is gone ends itself. Both hold from the moment that a stage has begun to
-load; before that it has `start_timeout` to start Python.
+The front names it and ends the others. This holds from the moment that a stage has begun to load; before that it has `start_timeout`
+to start Python.
 
-Known gap: with nccl a stage needs a GPU of its own.
+`python -m rag.llama.pipeline` is a stage.
 """
 
 import json
-import os
-import signal
 import sys
-import threading
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
-from datetime import timedelta
 from multiprocessing.connection import Connection, wait
-from queue import SimpleQueue
-from time import monotonic, perf_counter
+from time import monotonic
 from typing import Any
-
-import torch
-import torch.distributed as dist
 
 from genir import errors
 from rag.llama.batch import MicroBatch, StepResult
 from rag.llama.launch import Launched, launch, limit_sends, listen, own_connection
-from rag.llama.runner import StageCounters, StageError, StageRunner, StageSetup
-from rag.llama.weights import pick_dtype
+from rag.llama.runner import StageCounters, StageError, StageSetup
+from rag.llama.stage_process import NEIGHBOUR, StageProcess
 
 _BLAME = 1.0  # s to find out who died first, when several stages report at once
 _LOADING = 4  # heartbeats that a stage may be silent while it loads: libraries that start keep Python's lock
-_NEIGHBOUR = "neighbour"  # how a stage reports that the one beside it is gone
 
 
 class ProcessPipeline:
@@ -202,7 +191,7 @@ class ProcessPipeline:
         dead: list[int] = [number] if report is None else []
         deadline = monotonic() + _BLAME
         open_ones = {c: n for n, c in enumerate(self._connections) if n not in dead}
-        while open_ones and monotonic() < deadline and not any(r["kind"] != _NEIGHBOUR for r in said.values()):
+        while open_ones and monotonic() < deadline and not any(r["kind"] != NEIGHBOUR for r in said.values()):
             for connection in wait(list(open_ones), max(0.0, deadline - monotonic())):
                 who = open_ones[connection]  # type: ignore[index]
                 try:
@@ -215,7 +204,7 @@ class ProcessPipeline:
                 if "error" in message:
                     said[who] = message
         for reported in said.values():
-            if reported["kind"] != _NEIGHBOUR:
+            if reported["kind"] != NEIGHBOUR:
                 return self._fail(getattr(errors, reported["kind"], StageError)(reported["error"]))
         who = dead[0] if dead else min(said)
         how = self._launched.how_it_ended(who) if self._launched and who in dead else "lost its neighbour"
@@ -231,121 +220,6 @@ class ProcessPipeline:
         if self._launched is not None:
             self._launched.end(patience)
             self._launched = None
-
-
-class StageProcess:
-    """The other side: one stage in a process of its own, until the front says so or is gone."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._speaking = threading.Lock()
-        self._inbox: SimpleQueue[MicroBatch | None] = SimpleQueue()
-        self._under_way: deque[tuple[dist.Work | None, torch.Tensor]] = deque()
-
-    def run(self) -> None:
-        """Load, say so, then work. Ends the process: with 0 where the front said so, else with 1, on which torchrun may restart it."""
-        # Ctrl-C reaches the whole terminal; the front decides what it means.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        try:
-            self._setup = StageSetup.from_json(json.loads(self._connection.recv_bytes())["setup"])
-        except (EOFError, OSError):
-            sys.exit("genir: the front is gone before it said what to run")
-        if self._setup.cores:
-            os.sched_setaffinity(0, self._setup.cores)
-        self._runner = StageRunner(self._setup)
-        code = 1
-        try:
-            threading.Thread(target=self._hear, daemon=True).start()  # first: while it loads, too, its front may go
-            self._report()
-            self._join()
-            self._runner.load()
-            self._say({"ready": True})
-            self._work()
-            code = 0
-        except errors.GenirError as error:
-            self._say({"error": str(error), "kind": type(error).__name__})
-        except Exception as error:  # torch's, gloo's, or ours: whatever it is, the front must hear of it
-            reason = (str(error) or repr(error)).splitlines()[0]
-            lost = isinstance(error, dist.DistError) or "onnection" in reason or "gloo" in reason
-            kind = _NEIGHBOUR if lost else StageError.__name__
-            self._say({"error": f"{self._setup} failed: {reason}", "kind": kind})
-        finally:
-            os._exit(code)  # threads of gloo and of this class may be waiting for ever
-
-    def _join(self) -> None:
-        """The process group of all stages."""
-        setup, cuda = self._setup, self._setup.device.startswith("cuda")
-        if cuda:
-            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-        dist.init_process_group(
-            "nccl" if cuda else "gloo",
-            init_method=setup.rendezvous,
-            rank=setup.number,
-            world_size=int(os.environ["WORLD_SIZE"]),
-            timeout=timedelta(seconds=max(setup.step_timeout, 60) * 2),
-        )
-
-    def _work(self) -> None:
-        """Micro-batches in the order in which the front made them."""
-        expected: deque[tuple[MicroBatch, torch.Tensor | None, dist.Work | None]] = deque()
-        while True:
-            while not expected or not self._inbox.empty():
-                batch = self._inbox.get()
-                if batch is None:
-                    return
-                expected.append((batch, *self._expect(batch)))
-            batch, hidden, arrival = expected.popleft()
-            if arrival is not None:
-                arrival.wait()
-            made = self._runner.run(batch, hidden)
-            if isinstance(made, StepResult):
-                self._say({"result": [made.number, made.tokens, made.logprobs, made.tops]})
-            else:
-                self._pass_on(made)
-
-    def _expect(self, batch: MicroBatch) -> tuple[torch.Tensor | None, dist.Work | None]:
-        """Post the receive for a micro-batch's hidden states (T, E)."""
-        if self._setup.part.first:
-            return None, None
-        shape = len(batch.tokens), self._setup.config.hidden_size
-        hidden = torch.empty(shape, dtype=pick_dtype(self._setup.dtype, self._setup.config), device=self._setup.device)
-        return hidden, dist.irecv(hidden, self._setup.number - 1)
-
-    def _pass_on(self, hidden: torch.Tensor) -> None:
-        """Send hidden states on, keep them until they have left."""
-        self._under_way.append((dist.isend(hidden.contiguous(), self._setup.number + 1), hidden))
-        while len(self._under_way) > 64 or (self._under_way and self._is_sent(self._under_way[0][0])):
-            work, _ = self._under_way.popleft()
-            if work is not None:
-                work.wait()
-
-    @staticmethod
-    def _is_sent(work: dist.Work | None) -> bool:
-        return work is None or work.is_completed()
-
-    def _hear(self) -> None:
-        """What the front says, on a thread of its own, so that a ping is answered while a micro-batch is computed."""
-        try:
-            while True:
-                message = json.loads(self._connection.recv_bytes())
-                if "batch" in message:
-                    self._inbox.put(MicroBatch.from_json(message["batch"]))
-                elif "ping" in message:
-                    self._report()
-                else:
-                    self._inbox.put(None)
-                    return
-        except (EOFError, OSError):
-            os._exit(1)  # the front is gone
-
-    def _report(self) -> None:
-        since = self._runner.computing_since
-        computing = 0.0 if since is None else perf_counter() - since
-        self._say({"counters": asdict(self._runner.counters), "computing": computing})
-
-    def _say(self, message: object) -> None:
-        with self._speaking:
-            self._connection.send_bytes(json.dumps(message).encode())
 
 
 def main() -> None:

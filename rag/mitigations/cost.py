@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from genir.protocols import Generation, Generator, IdentifierWriter, Retriever, SamplingParams, TokenCounter
 from genir.records import DocIDTokens, Document, Query, Run
 from rag.packing import count_words
-from rag.reading import GeneratorReader, Reader, Reading
+from rag.reading import GeneratorReader, Reader, Reading, stream_generation
 from rag.verification import Statement, Support, SupportChecker
 
 
@@ -122,15 +122,19 @@ class _Generator:
         return done
 
     def stream(self, prompt: str, params: SamplingParams) -> Iterator[str]:
+        yield from (piece for piece in self.stream_generation(prompt, params) if isinstance(piece, str))
+
+    def stream_generation(self, prompt: str, params: SamplingParams) -> Iterator[str | Generation]:
         """The seconds are those that the generator takes, not those of who looks on."""
         pieces: list[str] = []
-        stream = self.inner.stream(prompt, params)
+        stream = stream_generation(self.inner, prompt, params)
         while True:
             with self.meter.clock():
                 piece = next(stream, None)
             if piece is None:
                 break
-            pieces.append(piece)
+            if isinstance(piece, str):
+                pieces.append(piece)
             yield piece
         self.meter.add(_length(self.inner, [prompt, "".join(pieces)]) + Cost(calls=1))
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from genir.embedding import DEFAULT_ENCODER
 from genir.errors import ConfigError, DataError
+from genir.objectives import TrainingBatch, weighted_mean
 from genir.records import Document, Query
 from genir.token_rows import TokenRows
 from genir.training import Example, TrainingConfig
@@ -172,29 +173,29 @@ class SpanObjective:
     def __init__(self, model: SpanModel, data: TrainingSet, longest: int) -> None:
         self.model, self.data, self.longest = model, data, longest
 
-    def loss(
-        self,
-        input_ids: Tensor,
-        attention_mask: Tensor,
-        targets: Tensor,
-        weights: Tensor,
-        rows: Tensor | None = None,
-    ) -> Tensor:
-        """The weighted mean over the groups targets (B,), whose windows are input_ids (B, T)."""
-        groups = [self.data.groups[index] for index in targets.tolist()]
-        beside = [(owner, window) for owner, group in enumerate(groups) for window in group.beside]
-        windows = [self.data.windows[i] for i in (*(g.window for g in groups), *(w for _, w in beside))]
-        if beside:
-            input_ids, attention_mask = self.model.pad([window.ids for window in windows])
-        begins, ends = self.model(input_ids, attention_mask)
-        legal = boundaries(windows, input_ids.shape[1], begins.device)
-        scores = span_scores(begins, ends, *legal, self.longest)
-        owners = [*range(len(groups)), *(owner for owner, _ in beside)]
-        normaliser = _normaliser(log_odds(scores), owners, len(groups))
-        right = places_log_odds(scores[: len(groups)], [group.places for group in groups])
+    def loss(self, batch: TrainingBatch) -> Tensor:
+        """The weighted mean over the groups batch.targets (B,), whose windows are batch.input_ids (B, T)."""
+        groups = [self.data.groups[index] for index in batch.targets.tolist()]
+        beside = [(owner, self.data.windows[window]) for owner, group in enumerate(groups) for window in group.beside]
+        scores = self._scores(
+            [self.data.windows[group.window] for group in groups], batch.input_ids, batch.attention_mask
+        )
+        odds, owners = log_odds(scores), [*range(len(groups)), *(owner for owner, _ in beside)]
+        if beside:  # read apart: one long wrong passage would lengthen the whole batch
+            windows = [window for _, window in beside]
+            rivals = self._scores(windows, *self.model.pad([window.ids for window in windows]))
+            odds = torch.cat([odds, log_odds(rivals)])
+        normaliser = _normaliser(odds, owners, len(groups))
+        right = places_log_odds(scores, [group.places for group in groups])
         answered = torch.tensor([bool(group.places) for group in groups], device=scores.device)
         losses = normaliser - torch.where(answered, right, 0.0)  # the log odds of no answer are 0
-        return (losses * weights).sum() / weights.sum()
+        return weighted_mean(losses, batch.weights)
+
+    def _scores(self, windows: Sequence[Window], input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Shape (W, T, L): what `span_scores` gives for the windows, whose tokens are input_ids (W, T)."""
+        begins, ends = self.model(input_ids, attention_mask)
+        legal = boundaries(windows, input_ids.shape[1], begins.device)
+        return span_scores(begins, ends, *legal, self.longest)
 
 
 def _normaliser(odds: Tensor, owners: Sequence[int], size: int) -> Tensor:

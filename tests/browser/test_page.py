@@ -53,6 +53,57 @@ def test_the_answer_streams_and_the_identifier_is_drawn(visit: Visit) -> None:
     assert "DocID" in here.piece("passages").inner_text()
 
 
+def test_a_follow_up_goes_on_with_the_conversation_until_a_new_one_begins(visit: Visit) -> None:
+    here = visit()
+    here.choose("retriever", "bm25")
+    here.choose("generator", "extractive")
+    here.ask("What is the capital of Norway?")
+    here.finished()
+    assert "goes on with this conversation" in here.piece("conversation").inner_text()
+    assert here.piece("conversation").locator(".turns").count() == 0
+
+    here.ask("And of Peru?")
+    assert here.wait("conversation", ".searched").inner_text() == "Searched for: And of Peru? (capital)"
+    here.piece("grounded").get_by_text("Lima is the capital of Peru.").wait_for()
+    here.finished()
+    told = here.piece("conversation").locator("dl").inner_text()
+    assert told.split("\n") == ["What is the capital of Norway?", "Oslo is the capital of Norway.", "And of Peru?"]
+
+    here.ask("why " * 200)  # a refusal ends no conversation
+    here.piece("caution").get_by_text("expected at most 500").wait_for()
+    here.page.locator("#language").get_by_text("中文").click()
+    here.page.get_by_role("button", name="新对话").wait_for()
+    here.ask("And of Norway?")
+    here.piece("conversation").get_by_text("检索词：And of Norway? (capital)").wait_for()
+    here.piece("grounded").get_by_text("Oslo is the capital of Norway.").wait_for()
+    assert here.piece("conversation").locator("dd").count() == 2
+
+    here.page.locator("#fresh").click()
+    here.piece("grounded").get_by_text("回答将显示在这里。").wait_for()
+    assert here.text("question").input_value() == ""
+    assert not here.piece("conversation").is_visible()
+    here.ask("And of Peru?")
+    here.piece("seconds").get_by_text("不看文档回答").wait_for()
+    assert here.piece("conversation").locator(".turns, .searched").count() == 0
+    assert here.faults == []
+
+
+def test_a_conversation_shows_markup_as_text_and_an_example_begins_a_new_one(visit: Visit) -> None:
+    here = visit()
+    here.choose("retriever", "bm25")
+    here.choose("generator", "extractive")
+    here.ask("What is the capital of Markup <script>window.stolen = 4</script> {{value}}?")
+    here.finished()
+    here.ask("And of Peru?")
+    told = here.wait("conversation", "dl")
+    assert "<script>window.stolen = 4</script> {{value}}?" in told.inner_text()
+    assert here.piece("conversation").locator("script, img, b, i").count() == 0
+    here.page.locator("#examples").get_by_text(PERU).click()
+    here.piece("conversation").locator(".turns").wait_for(state="detached")
+    here.piece("grounded").get_by_text("Lima is the capital of Peru.").wait_for()
+    assert here.page.evaluate("window.stolen") is None
+
+
 def test_another_retriever_finds_otherwise(visit: Visit) -> None:
     here = visit()
     here.ask(PERU)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from genir.errors import GenirError
-from genir.protocols import Generation, Generator, SamplingParams, TokenCounter
+from genir.protocols import Generation, GenerationStreamer, Generator, SamplingParams, TokenCounter
 from genir.records import Document
 from rag.generators.extractive import ExtractiveGenerator
 from rag.generators.hf import HFGenerator
@@ -119,6 +119,17 @@ def test_the_stream_is_the_text(generator: Generator) -> None:
         params = SamplingParams(max_new_tokens=12, stop=stop)
         for prompt in PROMPTS:
             assert "".join(generator.stream(prompt, params)) == generator.generate([prompt], params)[0].text
+
+
+def test_a_stream_of_a_generation_ends_with_what_generate_gives(generator: Generator) -> None:
+    if not isinstance(generator, GenerationStreamer):
+        pytest.skip("has no log-probabilities to tell")
+    for stop in ((), ("e",)):
+        params = SamplingParams(max_new_tokens=12, stop=stop)
+        *pieces, whole = generator.stream_generation(PROMPTS[0], params)
+        assert whole == generator.generate(PROMPTS[:1], params)[0]
+        assert "".join(map(str, pieces)) == whole.text
+        assert whole.logprobs
 
 
 def test_stop_strings_end_the_text_and_are_not_part_of_it(generator: Generator) -> None:

@@ -13,7 +13,7 @@ from genir.beam_search import beam_search
 from genir.constraints import PrefixTree
 from genir.models.causal import CausalModel
 from genir.models.causal_config import CausalConfig
-from genir.objectives import CrossEntropyObjective
+from genir.objectives import CrossEntropyObjective, TrainingBatch
 from tests.hugging_face_search import assert_same, generated
 from tests.tiny_causal_networks import END, VOCAB, tiny_causal
 
@@ -85,7 +85,7 @@ def test_the_loss_is_that_of_labels_with_the_prompt_masked(kind: str) -> None:
     theirs = network(input_ids=whole, attention_mask=seen, labels=labels, **positions).loss
     objective = CrossEntropyObjective(model, identifiers)
     for batch in ((input_ids, mask), right_padded(input_ids, mask)):
-        ours = objective.loss(*batch, torch.arange(3), torch.ones(3))
+        ours = objective.loss(TrainingBatch(*batch, torch.arange(3), torch.ones(3)))
         assert ours.item() == pytest.approx(theirs.item(), abs=1e-5)
 
 

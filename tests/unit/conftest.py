@@ -1,9 +1,24 @@
 """Fixtures that several unit tests share."""
 
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
 import pytest
 
 from genir.records import Dataset, Document, Qrels, Query
 from tests.tiny_journey import TRAINING, Journey
+
+if TYPE_CHECKING:
+    from tests.served_engine import Served
+
+
+@pytest.fixture
+def served() -> "Iterator[Served]":
+    """A server over a scripted engine, and its client."""
+    from tests.served_engine import serve_scripted  # what it needs may be missing, where only its tests are skipped
+
+    with serve_scripted() as found:
+        yield found
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 
 from genir.errors import ArtefactError, ConfigError, DataError
 from genir.records import Answer, Document, Query
-from rag.abstention import Threshold, guaranteed_risk, least_risk, risk_bound, tune_threshold
+from rag.abstention import Threshold, answer_loss, guaranteed_risk, least_risk, risk_bound, tune_threshold
 from rag.mitigations.abstaining import Abstention
 from rag.mitigations.step import Mitigation, apply
 
@@ -82,9 +82,35 @@ ANSWERS = [
 def test_a_threshold_from_dev_answers() -> None:
     values = [answer.confidence for answer in ANSWERS]
     found = tune_threshold(ANSWERS, QUERIES, values, "confidence", "coverage", 0.3)
-    assert (found.value, found.coverage, found.risk, found.questions) == (0.9, 1 / 3, 0.0, 3)
+    assert (found.value, found.coverage, found.risk) == (0.9, 1 / 2, 0.0)
+    assert (found.questions, found.unanswerable) == (3, 1)
     shuffled = tune_threshold(ANSWERS[::-1], QUERIES, values[::-1], "confidence", "coverage", 0.3)
     assert shuffled == found
+
+
+def test_questions_without_an_answer_are_refused_as_far_as_the_others_allow() -> None:
+    # three with an answer, all right, at .9, .6 and .5; two without, answered at .8 and .55
+    values, losses, counts = [0.9, 0.8, 0.6, 0.55, 0.5], [0, 1, 0, 1, 0], [True, False, True, False, True]
+    found = least_risk(values, losses, [True] * 5, 2 / 3, counts=counts)
+    assert (found.value, found.coverage, found.risk, found.unanswerable) == (0.6, 2 / 3, 1 / 3, 2)
+    found = least_risk(values, losses, [True] * 5, 0.3, counts=counts)
+    assert (found.value, found.coverage, found.risk) == (0.9, 1 / 3, 0.0)
+    found = least_risk(values, losses, [True] * 5, 1.0, counts=counts)  # none of the others may be lost
+    assert (found.value, found.coverage, found.risk) == (0.5, 1.0, 2 / 5)
+    only_vain = least_risk([0.9], [1], [True], 0.5, counts=[False])
+    assert (only_vain.value, only_vain.coverage, only_vain.risk) == (0.9, 0.0, 1.0)
+
+
+def test_a_sentence_that_agrees_is_wrong_for_one_loss_and_right_for_the_other() -> None:
+    queries = [Query("1", "Where?", ("Oslo",)), Query("2", "Who?", ("Lund",)), Query("3", "Why?")]
+    said = ["It lies in Oslo.", "It was Berg.", "Because."]
+    answers = [Answer(one.query_id, one.text, text) for one, text in zip(queries, said, strict=True)]
+    values = [0.9, 0.5, 0.7]
+    exact = tune_threshold(answers, queries, values, "confidence", "coverage", 0.5)
+    assert (exact.value, exact.risk) == (0.5, 1.0)
+    facts = tune_threshold(answers, queries, values, "confidence", "coverage", 0.5, loss="fact-conflicting")
+    assert (facts.value, facts.coverage, facts.risk) == (0.9, 0.5, 0.0)
+    assert [answer_loss(*both, "fact-conflicting") for both in zip(answers, queries, strict=True)] == [0.0, 1.0, 1.0]
 
 
 def test_no_dev_answers_no_threshold() -> None:

@@ -46,11 +46,11 @@ def test_baselines_allow_the_same(make: type[Allowed]) -> None:
 
 
 def test_the_step_is_the_constraints_part() -> None:
-    from experiments.bench_constraint import _step
+    from experiments.constraint_work import step
     from genir.constraints import PrefixTree
 
     tree = PrefixTree.build([(1, 2), (1, 3), (4, 0)])
-    settled, scores, leaves, goes_on = _step(tree, torch.tensor([0, 0]), torch.tensor([[0.0, 1, 2, 3, 4]] * 2))
+    settled, scores, leaves, goes_on = step(tree, torch.tensor([0, 0]), torch.tensor([[0.0, 1, 2, 3, 4]] * 2))
     assert (settled.tolist(), scores.tolist()) == ([False] * 2, [[1, 4]] * 2)
     assert (leaves.tolist(), goes_on.tolist()) == ([-1] * 2, [True] * 2)
 

@@ -10,11 +10,12 @@ import torch
 
 from experiments.bench_train import BASELINE, FROZEN, OURS, BenchTraining, run, sides
 from experiments.examples import ExamplesConfig
-from experiments.learning import ModelConfig
+from experiments.model_config import ModelConfig
 from experiments.training_memory import measure
 from experiments.training_sides import Case, time_side
 from genir.errors import ConfigError
 from genir.models.code_decoder import CodeDecoderConfig
+from genir.objectives import TrainingBatch
 from genir.pseudo_queries import PseudoQueryConfig
 from genir.records import Dataset
 from genir.training import TrainingConfig
@@ -60,7 +61,7 @@ def test_every_side_computes_the_same_first_loss(
     alone = []
     for one in batch:
         ids, mask = model.pad(model.tokenize([one.text]))
-        alone.append(objective.loss(ids, mask, torch.tensor([one.target]), torch.ones(1)).item())
+        alone.append(objective.loss(TrainingBatch(ids, mask, torch.tensor([one.target]), torch.ones(1))).item())
     by_hand = sum(weight * loss for weight, loss in zip(weights, alone, strict=True)) / sum(weights)
     assert time_side(case, side, batch, tmp_path).losses[0] == pytest.approx(by_hand, abs=2e-4)
 

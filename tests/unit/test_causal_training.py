@@ -12,7 +12,7 @@ import torch
 
 from genir.models.causal import CausalModel
 from genir.models.causal_config import CausalConfig
-from genir.objectives import CrossEntropyObjective
+from genir.objectives import CrossEntropyObjective, TrainingBatch
 from genir.training import Example, TrainingConfig, train
 from tests.tiny_text_models import save_byte_tokenizer
 
@@ -45,10 +45,8 @@ def make(source: str, lora_rank: int = 0, **settings: Any) -> CausalModel:
 
 
 def loss(model: CausalModel, texts: list[str], targets: list[int]) -> torch.Tensor:
-    input_ids, mask = model.pad(model.tokenize(texts))
-    return CrossEntropyObjective(model, IDENTIFIERS).loss(
-        input_ids, mask, torch.tensor(targets), torch.ones(len(targets))
-    )
+    batch = TrainingBatch(*model.pad(model.tokenize(texts)), torch.tensor(targets), torch.ones(len(targets)))
+    return CrossEntropyObjective(model, IDENTIFIERS).loss(batch)
 
 
 def learn(model: CausalModel, folder: Path) -> CausalModel:

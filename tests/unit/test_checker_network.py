@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from genir.errors import ArtefactError, ConfigError
+from genir.objectives import TrainingBatch
 from genir.training import TrainingInterruptedError, train
 from rag.checkers.network import Asked, SpanScorer, token_range
 from rag.checkers.training import CheckerTraining, SpanLesson, SpanObjective, examples_of, lesson_loss
@@ -87,7 +88,7 @@ def test_spans_behind_the_cut_are_none(encoder: Path) -> None:
     assert [len(spans) for spans in objective.spans] == [1, 1, 1]
     nothing = SpanObjective(short, [SpanLesson("Who?", PASSAGE, ((14, 18),), (True,))])
     ids, mask = short.pad(short.tokenize(["Who?\n" + PASSAGE]))
-    loss = nothing.loss(ids, mask, torch.tensor([0]), torch.ones(1))
+    loss = nothing.loss(TrainingBatch(ids, mask, torch.tensor([0]), torch.ones(1)))
     assert float(loss.detach()) == 0.0
     loss.backward()  # type: ignore[no-untyped-call]  # a batch without any span does not stop training
 

@@ -1,25 +1,33 @@
 """`genir answer`: wording, examples, conversations and streaming through the command line."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from experiments import reading
+from experiments.checkers import benchmark
 from genir.formats import write_dataset
 from genir.records import Dataset
 from rag.reading import GeneratorReader, Reader
+from rag.verification import Statement, Support
 from tests.scripted_generator import ScriptedGenerator
 from tests.tiny_journey import genir
 
 NORWAY = "What is the capital of Norway?"
 
 
+@pytest.fixture(autouse=True)
+def nothing_ships(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default generator is the one that needs no weights, whether or not this installation has any."""
+    monkeypatch.setattr(reading, "span_ships", lambda: False)
+
+
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> ScriptedGenerator:
     """What `--generator scripted` names; any other name is as ever."""
-    from experiments import reading
-
     generator, make_reader = ScriptedGenerator(["Oslo [1]"]), reading.make_reader
 
     def make(name: str, device: str = "auto") -> Reader:
@@ -41,6 +49,39 @@ def test_the_answer_as_json_has_claims_with_verdicts(tiny_folder: Path) -> None:
     assert (found["text"], claim["text"], claim["verdict"]) == ("Oslo is the capital of Norway.",) * 2 + ("supported",)
     assert claim["citations"][0]["passage"] == 0
     assert found["confidence"] > 0.5
+
+
+class Doubtful:
+    """A checker that sees contradictions everywhere."""
+
+    name = "doubtful"
+
+    def check(self, statements: Sequence[Statement]) -> list[Support]:
+        return [Support(0.0, 0.9) for _ in statements]
+
+
+@pytest.mark.parametrize("stream", [(), ("--stream",)])
+def test_claims_are_judged_by_the_checker_that_is_named(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, stream: tuple[str, ...]
+) -> None:
+    made = []
+
+    def make(name: str, device: str, cache: Path | None) -> Doubtful:
+        made.append(name)
+        return Doubtful()
+
+    monkeypatch.setattr(benchmark, "make_checker", make)
+    out = genir("answer", NORWAY, "--data", tiny_folder, "--checker", "trained:somewhere", *stream).out
+    assert "  contradicted: Oslo is the capital of Norway.\n" in out
+    assert made == ["trained:somewhere"]
+
+
+def test_the_default_generator_is_span_where_it_ships_and_can_read_the_question(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert [reading.default_generator(one) for one in (NORWAY, "日本的首都是哪里？")] == ["extractive"] * 2
+    monkeypatch.setattr(reading, "span_ships", lambda: True)
+    assert [reading.default_generator(one) for one in (NORWAY, "日本的首都是哪里？")] == ["span", "extractive"]
 
 
 def test_a_conversation_is_printed_turn_by_turn(tiny_folder: Path) -> None:
@@ -107,6 +148,8 @@ def test_claims_that_are_not_supported_are_named(tiny_folder: Path, scripted: Sc
 
 
 FAULTS = [
+    (("--checker", "magic"), "unknown checker 'magic': known: embedding, lexical, nli, trained"),
+    (("--checker", "nli"), "checker 'nli': expected nli:NAME_OR_DIR"),
     (("--template", "plane"), "unknown template 'plane': did you mean 'plain'?"),
     (("--template", "no.toml"), "no.toml: no such configuration file"),
     (("--template", "plain"), "--template: for language models only; the generator extractive reads without a prompt"),

@@ -74,10 +74,11 @@ def test_a_chinese_question_finds_its_document(trained: Journey) -> None:
 
 
 def test_a_question_that_nothing_answers(trained: Journey) -> None:
-    outcome = genir("answer", "Who painted Guernica?", "--data", trained.data)
+    asked = ("answer", "Who painted Guernica?", "--data", trained.data, "--generator", "extractive")
+    outcome = genir(*asked)
     assert (outcome.code, outcome.out) == (0, "I do not know\n  bm25 finds no passage for this question.\n")
     model = ("--retriever", "generative", "--model", trained.model)
-    outcome = genir("answer", "Who painted Guernica?", "--data", trained.data, *model)
+    outcome = genir(*asked, *model)
     assert outcome.out == "I do not know\n  extractive sees no answer in the 3 passages of generative.\n"
 
 

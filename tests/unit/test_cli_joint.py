@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,10 @@ import typer
 from typer.testing import CliRunner, Result
 
 from experiments.commands import joint as cli_joint
+from experiments.demo.desk import Desk
+from experiments.demo.library import Library
+from experiments.demo.progress import Asked
+from experiments.demo.start import find_holdings
 from experiments.joint.evaluation import read_ids
 from experiments.joint.learning import load_joint, train_joint
 from experiments.joint.settings import JointConfig
@@ -106,6 +111,78 @@ def test_an_answer_shows_its_identifiers(root: Path) -> None:
     assert len(found["passages"]) == 2
     for citation in found["citations"]:
         assert citation["identifier"].startswith("town")
+
+
+def ask(root: Path, *options: object) -> Any:
+    outcome = genir("answer", "who rules town3 ?", "--data", root / "data", *options, "--json")
+    assert outcome.code == 0, outcome.err
+    return json.loads(outcome.out)
+
+
+def test_it_is_a_generator_of_the_ordinary_command_that_finds_its_passage_by_itself(root: Path) -> None:
+    where = ("who rules town3 ?", "--data", root / "data", "--model", root / "model", "-k", 2)
+    alone = json.loads(run("answer-joint", *where, "--json").output)
+    for name in (f"joint:{root / 'model'}", str(root / "model")):
+        found = ask(root, "--generator", name, "-k", 2)
+        assert (found["retriever"], found["generator"]) == ("joint", "joint")
+        assert {key: found[key] for key in ("text", "abstained", "passages")} == {
+            key: alone[key] for key in ("text", "abstained", "passages")
+        }
+    one_beam = ask(root, "--generator", root / "model", "--retriever", "joint", "--num-beams", 1)
+    assert len(one_beam["passages"]) == 1
+
+
+def test_it_reads_what_another_retriever_found(root: Path) -> None:
+    found = ask(root, "--generator", root / "model", "--retriever", "bm25", "--follow-up", "who rules town4 ?")
+    assert [(one["retriever"], one["passages"][0]["doc_id"]) for one in found] == [("bm25", "d3"), ("bm25", "d4")]
+    assert ask(root, "--generator", root / "model", "--retriever", "none")["abstained"]
+
+
+JOINT_FAULTS = [
+    (("--model", "m"), "--model m: the generator joint:nowhere finds its passages by itself; leave it out, or give"),
+    (("--template", "plain"), "nowhere: no such folder; make one with `genir train-joint`"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), JOINT_FAULTS)
+def test_options_that_contradict_it_are_one_line(root: Path, options: tuple[object, ...], message: str) -> None:
+    asked = ("answer", "who ?", "--data", root / "data")
+    assert genir(*asked, "--generator", "joint:nowhere", *options).fault.startswith(message)
+
+
+def test_its_retriever_needs_it(root: Path) -> None:
+    fault = genir("answer", "who ?", "--data", root / "data", "--retriever", "joint").fault
+    assert fault.startswith("--retriever joint: is a joint model's own; give --generator joint:DIR, not ")
+
+
+def test_it_is_evaluated_beside_other_retrievers_and_by_itself(root: Path, tmp_path: Path) -> None:
+    options = ("--retrievers", "none,bm25,joint,oracle", "--generator", f"joint:{root / 'model'}", "--resamples", 5)
+    where = ("rag", "eval", "--data", root / "data", "--out", tmp_path / "out", "--work", tmp_path / "work")
+    done = genir(*where, *options, "--json")
+    assert done.code == 0, done.err
+    [table] = json.loads(done.out).values()
+    assert list(table) == ["none", "bm25", "joint", "oracle"]
+    assert table["none"]["abstention"]["mean"] == 1.0
+    config = json.loads((tmp_path / "out" / "data.manifest.json").read_text())
+    assert str(root) not in json.dumps(config)
+
+
+def test_it_is_a_reader_and_a_retriever_of_the_page(root: Path) -> None:
+    held = find_holdings(root / "data", None, [f"joint:{root / 'model'}"], Path("nowhere"))
+    library = Library(held)
+    assert (library.retriever_names[0], library.reader_names[0]) == ("model", "model")
+    own: object = library.reader("model")
+    assert library.retriever("model") is own
+    desk = Desk(library)
+    *_, last = desk.answer(Asked("who rules town3 ?", "model", "model", k=2), "here")
+    assert last.passages is not None
+    assert last.passages[0].identifier.startswith("town")
+    assert last.walk is None
+    assert last.answer is not None
+    assert last.answer.generator == "joint"
+    desk.close()
+    with pytest.raises(ConfigError, match=r"--generator joint:x: give --data DIR too"):
+        find_holdings(None, None, ["joint:x"], Path("nowhere"))
 
 
 def test_measures(root: Path) -> None:

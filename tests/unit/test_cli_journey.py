@@ -70,6 +70,8 @@ def test_from_documents_to_an_answer(journey: Journey, scheme: str, architecture
             "generative",
             "--model",
             journey.model,
+            "--generator",
+            "extractive",
             "--json",
         ).out
     )
@@ -95,11 +97,12 @@ def test_import_inspect_baselines_evaluate_and_answer(journey: Journey, tiny_fol
     assert {(row["run"], row["measure"]) for row in rows} == {(path.stem, "RR@10") for path in runs}
     assert json.loads(kept.read_text())["per_query"]["bm25"] == {"RR@10": {"q3": 1.0}}
 
-    answer = genir("answer", "Through which country does the Nile flow into the Mediterranean?", "--data", imported).out
+    quoting = ("--data", imported, "--generator", "extractive")
+    answer = genir("answer", "Through which country does the Nile flow into the Mediterranean?", *quoting).out
     assert (
         answer == "The Nile flows north through Egypt into the Mediterranean Sea.\n  [d3]  (d3, characters 0 to 62)\n"
     )
-    closed = genir("answer", "Which way does the Nile flow?", "--data", imported, "--retriever", "none")
+    closed = genir("answer", "Which way does the Nile flow?", *quoting, "--retriever", "none")
     assert closed.out == "I do not know\n  extractive has no passages to read (--retriever none).\n"
 
 

@@ -1,5 +1,6 @@
 """The desk: states of an answer, turns of visitors, limits, and what is held back."""
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -9,6 +10,7 @@ from itertools import pairwise
 
 import pytest
 
+from experiments.demo.conversation import Conversation, check_turns, continued
 from experiments.demo.desk import Desk, judged
 from experiments.demo.library import Holdings, Library, reader_labels
 from experiments.demo.limits import Limits, RefusalError
@@ -16,7 +18,9 @@ from experiments.demo.progress import Asked, Passage, Progress
 from experiments.demo.steps import Steps
 from genir.errors import ArtefactError, ConfigError
 from genir.records import Answer, Dataset, Document
-from rag.reading import Reading
+from rag.prompt import Turn
+from rag.reading import GeneratorReader, Reading
+from tests.scripted_generator import ScriptedGenerator
 from tests.small_library import DOCUMENTS, IDENTIFIERS, small_library
 
 ASKED = Asked("What is the capital of Peru?", "bm25", "extractive", k=3)
@@ -58,6 +62,78 @@ def test_a_generator_streams(desk: Desk) -> None:
     last = states(desk, asked)[-1]
     assert last.closed_book is not None
     assert last.closed_book.text == "Atlantis is the capital."
+
+
+def test_a_streamed_answer_is_as_sure_as_one_that_is_not(desk: Desk) -> None:
+    asked = replace(ASKED, generator="wordy")
+    streamed, whole = states(desk, asked)[-1], states(desk, replace(asked, threshold=0.5))[-1]
+    assert streamed.answer is not None
+    assert whole.answer is not None
+    assert streamed.answer.confidence == whole.answer.confidence == pytest.approx(math.exp(-0.1))
+
+
+BEFORE = (Turn("What is the capital of Norway?", "Oslo is the capital of Norway."),)
+
+
+def test_a_follow_up_is_searched_for_as_the_conversation_completes_it(desk: Desk) -> None:
+    first, *_, last = states(desk, replace(ASKED, question="And of Peru?", turns=BEFORE))
+    assert first.search_query == last.search_query == "And of Peru? (capital)"
+    assert last.answer is not None
+    assert last.answer.text == "Lima is the capital of Peru."
+    assert last.caution is None
+    found = desk.search(replace(ASKED, question="And of Peru?", turns=BEFORE), "here")
+    assert found.search_query == "And of Peru? (capital)"
+    complete = states(desk, replace(ASKED, turns=BEFORE))[-1]  # leans on nothing
+    assert complete.search_query == ""
+
+
+def test_a_reader_of_conversations_is_shown_them() -> None:
+    generator = ScriptedGenerator(["Lima"])
+    library = Library(Holdings(Dataset("small", DOCUMENTS, {})), readers={"scripted": GeneratorReader(generator)})
+    desk = Desk(library)
+    asked = replace(ASKED, generator="scripted", question="And of Peru?", turns=BEFORE)
+    for one in (asked, replace(asked, threshold=0.1)):
+        states(desk, one)
+    for grounded, memory in (generator.prompts[:2], generator.prompts[2:]):
+        assert "Answer: Oslo is the capital of Norway." in grounded
+        assert "Question: And of Peru?\n" in grounded
+        assert "Question: And of Peru? (capital)\n" in memory
+        assert "Oslo" not in memory  # what documents said is not from memory
+    desk.close()
+
+
+@pytest.mark.parametrize(
+    ("turns", "status", "message"),
+    [
+        ((Turn("a?", "b"),) * 9, 413, "the history has 9 turns: expected at most 8"),
+        ((Turn("a?", "b"), Turn(" ", "b")), 400, "turn 2 of the history has no question"),
+        ((Turn("a?", "b" * 4000),), 413, "the history has 4002 characters: expected at most 4000"),
+        ((Turn("a?", "\ud800"),), 400, "the answer of turn 1 is not valid text"),
+    ],
+)
+def test_a_history_within_limits(desk: Desk, turns: tuple[Turn, ...], status: int, message: str) -> None:
+    with pytest.raises(RefusalError, match=message) as refused:
+        states(desk, replace(ASKED, turns=turns))
+    assert refused.value.status == status
+
+
+def test_a_conversation_goes_on_and_forgets_its_oldest_turns() -> None:
+    limits = Limits(turns=2, history=100, question=20)
+    assert continued(None, limits) == Conversation()
+    asked = replace(ASKED, question="c?", turns=(Turn("a?", "1"), Turn("b?", "2")), forgotten=3)
+    answer = Answer("q", "c?", "3")
+    assert continued(Progress(asked), limits) == Conversation(asked.turns, 3)  # it was not answered
+    after = continued(Progress(asked, answer=answer), limits)
+    assert after == Conversation((Turn("b?", "2"), Turn("c?", "3")), 4)
+    long = continued(Progress(asked, answer=replace(answer, text="x" * 500)), limits)
+    assert long == Conversation((Turn("b?", "2"), Turn("c?", "x" * 80)), 4)
+    full = continued(
+        Progress(replace(asked, turns=(Turn("b?", "y" * 70),)), answer=replace(answer, text="x" * 80)), limits
+    )
+    assert full == Conversation((Turn("c?", "x" * 80),), 4)
+    check_turns(long.turns, limits)
+    held = continued(Progress(replace(asked, turns=()), answer=replace(answer, text="", abstained=True)), limits)
+    assert held.turns == (Turn("c?", "I do not know"),)
 
 
 def test_a_generative_retriever_shows_its_identifiers_and_its_walk(desk: Desk) -> None:

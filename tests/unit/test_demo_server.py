@@ -50,6 +50,7 @@ def test_health_says_what_is_offered(url: str) -> None:
     assert health["retrievers"][:2] == ["generative", "bm25"]
     assert health["generators"] == ["wordy", "extractive"]
     assert health["limits"]["question"] == 500
+    assert (health["limits"]["turns"], health["limits"]["history"]) == (8, 4000)
 
 
 def test_an_answer_as_json(url: str) -> None:
@@ -65,6 +66,16 @@ def test_an_answer_as_json(url: str) -> None:
     assert len(reply["passages"]) <= 2
     assert reply["closed_book"]["abstained"]
     assert set(reply["seconds"]) >= {"search", "answer"}
+
+
+def test_a_history_completes_the_question(url: str) -> None:
+    before = [{"question": "What is the capital of Norway?", "answer": "Oslo is the capital of Norway."}]
+    body = {"question": "And of Peru?", "retriever": "bm25", "generator": "extractive", "history": before}
+    status, reply = call(f"{url}/api/answer", body)
+    assert (status, reply["text"]) == (200, "Lima is the capital of Peru.")
+    assert (reply["question"], reply["search_query"]) == ("And of Peru?", "And of Peru? (capital)")
+    del body["generator"]
+    assert call(f"{url}/api/search", body)[1]["search_query"] == "And of Peru? (capital)"
 
 
 def test_a_search_as_json(url: str) -> None:
@@ -83,6 +94,12 @@ def test_a_search_as_json(url: str) -> None:
         ({"question": "x", "passages": 99}, 400, "99 passages: expected 1 to 10"),
         ({"question": "x", "threshold": 2}, 400, "threshold: Input should be less than or equal to 1"),
         ({"question": "x", "colour": "red"}, 400, "colour: Extra inputs are not permitted"),
+        ({"question": "x", "history": [{"question": "y"}]}, 400, "history.0.answer: Field required"),
+        (
+            {"question": "x", "history": [{"question": "y", "answer": "z"}] * 9},
+            413,
+            "the history has 9 turns: expected at most 8; send the last ones",
+        ),
         ({}, 400, "question: Field required"),
         ([], 400, "Input should be"),
     ],

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from experiments.demo import start
 from experiments.demo.examples import ATLAS_EXAMPLES, chinese_articles
 from experiments.demo.library import Library
 from experiments.demo.start import find_holdings
@@ -26,6 +27,16 @@ def test_without_anything_it_serves_atlas(tmp_path: Path) -> None:
     for example in ATLAS_EXAMPLES:  # the gallery finds something for whatever is to be found
         found = bm25.search([Query("q", example.question)], 3).rankings["q"]
         assert found, example.question
+
+
+def test_span_is_the_default_where_its_weights_ship(finished: Journey, monkeypatch: pytest.MonkeyPatch) -> None:
+    def readers(*named: str) -> list[str]:
+        return list(find_holdings(finished.data, None, named, Path("nowhere")).readers)
+
+    for ships, default in ((True, ["span", "extractive"]), (False, ["extractive"])):
+        monkeypatch.setattr(start, "span_ships", lambda ships=ships: ships)
+        assert readers() == default
+        assert readers("runs/mine") == ["mine", *default]
 
 
 def test_chinese_articles_answer_the_chinese_examples() -> None:

@@ -4,12 +4,14 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from experiments.demo.answer_view import answer_html, closed_book_html, rank_of
+from experiments.demo.conversation import Conversation
 from experiments.demo.markup import element, escaped
 from experiments.demo.passage_view import passages_html
 from experiments.demo.progress import Asked, Passage, Progress
-from experiments.demo.report_view import pieces_of, seconds_html
+from experiments.demo.report_view import pieces_of, refused_pieces, seconds_html
 from experiments.demo.wording import CHINESE, ENGLISH
 from genir.records import Answer, Citation, Claim, Document, ScoredDoc
+from rag.prompt import Turn
 
 TEXT = "Lima is the capital of Peru. It lies on the Pacific coast."
 EVIL = "<script>x()</script><img src=x onerror=\"x()\"> ${x()} {{x}} `x` 'x'"
@@ -34,6 +36,7 @@ PASSAGES = (
     Passage(Document("oslo", "Oslo is in Norway.", "Oslo"), 1, 2.0),
     Passage(Document("lima", TEXT, "Lima"), 2, 1.5, (0, 4), "0-4"),
 )
+ASKED = Asked("What is the capital of Peru?", "bm25", "wordy")
 
 
 class Tags(HTMLParser):
@@ -145,6 +148,28 @@ def test_nothing_that_was_written_becomes_markup() -> None:
             assert not any(name.startswith("on") for _, attributes in found.tags for name in attributes)
             assert "${" not in html
             assert "{{" not in html
+
+
+def test_a_conversation_stands_above_its_question_as_text() -> None:
+    turns = (Turn(EVIL, "an answer"), Turn("Where is Lima?", EVIL))
+    asked = replace(ASKED, question=EVIL, turns=turns, forgotten=2)
+    html = pieces_of(Progress(asked, search_query=f"{EVIL} (Lima)"), ENGLISH).conversation
+    found = Tags(html)
+    assert {tag for tag, _ in found.tags} == {"div", "p", "dl", "dt", "dd"}
+    assert len(found.of("dt")) == 3
+    assert "2 earlier turns are left out." in found.text
+    assert f"Searched for: {EVIL} (Lima)" in found.text
+    assert pieces_of(Progress(ASKED), ENGLISH).conversation == ""
+    after = Tags(pieces_of(Progress(ASKED, finished=True), CHINESE).conversation).text
+    assert after == "下一个问题将接着这段对话。"
+    refused = refused_pieces("no", Conversation(turns), ENGLISH)
+    assert Tags(refused.conversation).text.count("an answer") == 1
+
+
+def test_why_no_tree_is_drawn() -> None:
+    state = Progress(replace(ASKED, retriever="mine"), PASSAGES, finished=True)
+    assert Tags(pieces_of(state, ENGLISH).tree).text.startswith("The tree of mine is not drawn; the identifiers")
+    assert "mine writes no identifier" in Tags(pieces_of(replace(state, passages=PASSAGES[:1]), ENGLISH).tree).text
 
 
 def test_seconds_are_named_and_add_up() -> None:

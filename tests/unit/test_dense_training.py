@@ -12,6 +12,7 @@ import torch
 
 from genir.embedding import TextEncoder
 from genir.errors import ConfigError, DataError
+from genir.objectives import TrainingBatch
 from genir.records import Document, Qrels, Query, Run, ScoredDoc
 from genir.training import TrainingInterruptedError, train
 from retrievers.bi_encoder import BiEncoder, LiveEncoder
@@ -115,7 +116,8 @@ def by_hand(hard_negatives: int) -> float:
     )
     objective = ContrastiveObjective(lookup, data, scale=2.0, hard_negatives=hard_negatives)  # type: ignore[arg-type]
     ids = torch.tensor([[0], [1]])
-    return float(objective.loss(ids, torch.ones_like(ids), torch.tensor([0, 1]), torch.tensor([1.0, 3.0])))
+    batch = TrainingBatch(ids, torch.ones_like(ids), torch.tensor([0, 1]), torch.tensor([1.0, 3.0]))
+    return float(objective.loss(batch))
 
 
 def test_the_loss_by_hand() -> None:

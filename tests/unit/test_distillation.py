@@ -19,29 +19,19 @@ from genir.distillation import (
     margin_growth,
 )
 from genir.errors import ConfigError
-from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig
-from genir.objectives import RankingObjective, repeated
-from genir.training import Example, TrainingConfig, TrainingInterruptedError, train
+from genir.models.code_decoder import CodeDecoder
+from genir.objectives import RankingObjective, TrainingBatch, repeated
+from genir.training import TrainingInterruptedError, train
 from tests.tiny_text_models import save_tiny_bert
+from tests.tiny_training import CONFIG, EXAMPLES, IDENTIFIERS, TEXTS, make_model
 
-IDENTIFIERS = [(0, 4), (0, 5), (1, 4), (2, 6), (3, 7)]
-TEXTS = ["red one", "blue two", "green river", "oslo norway", "lima peru"]
-EXAMPLES = [Example(text, target) for target, text in enumerate(TEXTS)] * 3
 RANKINGS = [{target: 9.0, (target + 1) % 5: 8.0, (target + 2) % 5: 1.0} for target in range(5)] * 3
 RIGHT = [(target, {target}) for target in range(5)] * 3
-CONFIG = TrainingConfig(
-    epochs=3, batch_size=4, learning_rate=1e-3, fresh_learning_rate=1e-2, precision="float32", seed=7
-)
 
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_bert(tmp_path_factory.mktemp("encoder"), 16)
-
-
-def make(encoder: Path, layers: int = 1) -> CodeDecoder:
-    torch.manual_seed(0)
-    return CodeDecoder(CodeDecoderConfig(encoder=str(encoder), layers=layers, heads=2, feedforward=32), 8, 2, None)
 
 
 def taught(model: CodeDecoder, hard_negatives: int = 2, **teaching: object) -> TaughtRankingObjective:
@@ -56,9 +46,9 @@ def taught(model: CodeDecoder, hard_negatives: int = 2, **teaching: object) -> T
     )
 
 
-def batch(model: CodeDecoder, *targets: int) -> tuple[torch.Tensor, ...]:
-    input_ids, mask = model.pad(model.tokenize([TEXTS[target] for target in targets]))
-    return input_ids, mask, torch.tensor(targets), torch.ones(len(targets)), torch.tensor(targets)
+def batch(model: CodeDecoder, *targets: int) -> TrainingBatch:
+    padded = model.pad(model.tokenize([TEXTS[target] for target in targets]))
+    return TrainingBatch(*padded, torch.tensor(targets), torch.ones(len(targets)), torch.tensor(targets))
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -151,16 +141,16 @@ def test_repeated_candidates() -> None:
 
 def test_a_candidate_that_is_drawn_and_mined_counts_once(encoder: Path) -> None:
     """With all four others mined, what the teacher adds to the negatives is there already."""
-    model = make(encoder)
-    plain = RankingObjective(model, IDENTIFIERS, (1,), 4, 2.0).loss(*batch(model, 0, 3))
-    torch.testing.assert_close(taught(model, hard_negatives=4, weight=0.0).loss(*batch(model, 0, 3)), plain)
+    model = make_model(encoder)
+    plain = RankingObjective(model, IDENTIFIERS, (1,), 4, 2.0).loss(batch(model, 0, 3))
+    torch.testing.assert_close(taught(model, hard_negatives=4, weight=0.0).loss(batch(model, 0, 3)), plain)
 
 
 def test_a_teachers_negatives_by_hand(encoder: Path) -> None:
-    model = make(encoder)
+    model = make_model(encoder)
     torch.nn.init.normal_(model.correction.weight, std=0.5)
-    without = RankingObjective(model, IDENTIFIERS, (1,), 0, 2.0).loss(*batch(model, 2))
-    added = taught(model, hard_negatives=0, weight=0.0).loss(*batch(model, 2)) - without
+    without = RankingObjective(model, IDENTIFIERS, (1,), 0, 2.0).loss(batch(model, 2))
+    added = taught(model, hard_negatives=0, weight=0.0).loss(batch(model, 2)) - without
     wholes = 2.0 * model.score([TEXTS[2]], IDENTIFIERS)[0, [2, 3, 4]]  # two others are ranked: 3 and 4
     firsts = model.score([TEXTS[2]], [(i,) for i in range(4)])[0] * 2.0
     by_hand = -(wholes.log_softmax(0)[0] + firsts[[1, 2, 3]].log_softmax(0)[0]) / 2
@@ -168,14 +158,14 @@ def test_a_teachers_negatives_by_hand(encoder: Path) -> None:
 
 
 def test_the_teachers_scores_by_hand(encoder: Path) -> None:
-    model = make(encoder)
+    model = make_model(encoder)
     table = TeacherTable.build(RANKINGS, RIGHT)
     unit = float(table.own[0]) / 9.0
     wholes = 2.0 * model.score([TEXTS[2]], IDENTIFIERS)[0, [2, 3, 4]]
     firsts = 2.0 * model.score([TEXTS[2]], [(i,) for i in range(4)])[0, [1, 2, 3]]
     losses = {
-        distance: taught(model, weight=1.0, distance=distance).loss(*batch(model, 2))
-        - taught(model, weight=0.0).loss(*batch(model, 2))
+        distance: taught(model, weight=1.0, distance=distance).loss(batch(model, 2))
+        - taught(model, weight=0.0).loss(batch(model, 2))
         for distance in ("kl", "margin_mse")
     }
     wanted = torch.tensor([9.0, 8.0, 1.0]) * unit
@@ -191,13 +181,13 @@ def test_the_teachers_scores_by_hand(encoder: Path) -> None:
 
 
 def test_a_teacher_that_missed_the_right_one_gives_negatives_alone(encoder: Path) -> None:
-    model = make(encoder)
+    model = make_model(encoder)
     table = TeacherTable.build([{1: 3.0, 2: 1.0}] * 5, [(target, {target}) for target in range(5)])
     assert table.row_of.tolist() == [0, 1, 2, 3, 4]
     believed = [
         float(
             TaughtRankingObjective(model, IDENTIFIERS, (1,), 2, 2.0, Teaching(table, weight=weight)).loss(
-                *batch(model, 0)
+                batch(model, 0)
             )
         )
         for weight in (0.0, 5.0)
@@ -206,18 +196,18 @@ def test_a_teacher_that_missed_the_right_one_gives_negatives_alone(encoder: Path
 
 
 def test_examples_without_a_teacher_are_learnt_as_ever(encoder: Path) -> None:
-    model = make(encoder)
+    model = make_model(encoder)
     table = TeacherTable.build([{1: 3.0, 0: 4.0}, *[{}] * 4], [(target, {target}) for target in range(5)])
     objective = TaughtRankingObjective(model, IDENTIFIERS, (1,), 2, 2.0, Teaching(table))
     plain = RankingObjective(model, IDENTIFIERS, (1,), 2, 2.0)
-    torch.testing.assert_close(objective.loss(*batch(model, 3)), plain.loss(*batch(model, 3)))
-    assert not torch.allclose(objective.loss(*batch(model, 0)), plain.loss(*batch(model, 0)))
+    torch.testing.assert_close(objective.loss(batch(model, 3)), plain.loss(batch(model, 3)))
+    assert not torch.allclose(objective.loss(batch(model, 0)), plain.loss(batch(model, 0)))
 
 
 def test_a_teacher_needs_the_numbers_of_the_examples(encoder: Path) -> None:
-    model = make(encoder)
+    model = make_model(encoder)
     with pytest.raises(ConfigError, match="needs the numbers of the examples"):
-        taught(model).loss(*batch(model, 0)[:4])
+        taught(model).loss(replace(batch(model, 0), rows=None))
 
 
 # --- learning ---------------------------------------------------------------------------------------------------------
@@ -226,7 +216,7 @@ def test_a_teacher_needs_the_numbers_of_the_examples(encoder: Path) -> None:
 @pytest.mark.parametrize("layers", [0, 1])
 @pytest.mark.parametrize("distance", ["kl", "margin_mse"])
 def test_a_model_comes_nearer_to_its_teacher(encoder: Path, tmp_path: Path, distance: str, layers: int) -> None:
-    model = make(encoder, layers)
+    model = make_model(encoder, layers)
     objective = taught(model, distance=distance, weight=3.0)
 
     def order_right() -> float:
@@ -251,14 +241,12 @@ def test_the_average_follows_at_a_distance() -> None:
 
 
 def test_self_distillation_starts_at_nothing_and_grows(encoder: Path) -> None:
-    model = make(encoder)
+    model = make_model(encoder)
     objective = TaughtRankingObjective(model, IDENTIFIERS, (1,), 2, 2.0, Teaching(self_weight=1.0))
     plain = RankingObjective(model, IDENTIFIERS, (1,), 2, 2.0)
-    torch.testing.assert_close(
-        objective.loss(*batch(model, 0, 1)), plain.loss(*batch(model, 0, 1)), atol=1e-5, rtol=1e-5
-    )
+    torch.testing.assert_close(objective.loss(batch(model, 0, 1)), plain.loss(batch(model, 0, 1)), atol=1e-5, rtol=1e-5)
     torch.nn.init.normal_(model.codes.weight)
-    more = float(objective.loss(*batch(model, 0, 1)) - plain.loss(*batch(model, 0, 1)))
+    more = float(objective.loss(batch(model, 0, 1)) - plain.loss(batch(model, 0, 1)))
     assert math.isfinite(more)
     assert more > 0.01
 
@@ -267,7 +255,7 @@ def test_self_distillation_without_candidates(encoder: Path) -> None:
     for layers, hard_negatives in ((0, 3), (1, 0)):
         with pytest.raises(ConfigError, match="self_distillation compares candidates, and there are none"):
             TaughtRankingObjective(
-                make(encoder, layers), IDENTIFIERS, (1,), hard_negatives, 2.0, Teaching(self_weight=1.0)
+                make_model(encoder, layers), IDENTIFIERS, (1,), hard_negatives, 2.0, Teaching(self_weight=1.0)
             )
 
 
@@ -283,7 +271,7 @@ def test_a_cut_training_with_teachers_resumes_bit_for_bit(encoder: Path, tmp_pat
         return float(len(calls))
 
     def run(folder: str, interrupt_at: int, calls: list[int], resume: bool = False) -> CodeDecoder:
-        model = make(encoder)
+        model = make_model(encoder)
         objective = taught(model, negatives=1, self_weight=self_weight, self_decay=0.5)
         train(model, objective, EXAMPLES, lambda: figures(interrupt_at, calls), CONFIG, tmp_path / folder, resume)
         return model

@@ -1,7 +1,6 @@
 """Title identifiers: the policies for missing, duplicate and long titles, and for a tokenizer that is not there."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -9,7 +8,7 @@ from docids.table import DocIDTable
 from docids.title import TitleScheme
 from genir.errors import ArtefactError, ConfigError
 from genir.records import Document
-from tests.tiny_text_models import save_byte_tokenizer
+from tests.tiny_text_models import decoded, save_byte_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +19,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def titles(table: DocIDTable, tokenizer: str) -> list[str]:
-    from transformers import AutoTokenizer
-
-    decoder: Any = AutoTokenizer.from_pretrained(tokenizer)
-    return [decoder.decode(tokens) for tokens in table.tokens.values()]
+    return decoded(tokenizer, table.tokens.values())
 
 
 def test_titles_in_tokens_of_the_text_model(tokenizer: str) -> None:

@@ -9,7 +9,7 @@ from docids.table import DocIDTable
 from docids.url import UrlScheme, normalise_url, reversed_url
 from genir.errors import ConfigError, DataError
 from genir.records import Document
-from tests.tiny_text_models import save_byte_tokenizer
+from tests.tiny_text_models import decoded, save_byte_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -20,10 +20,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def written(table: DocIDTable, tokenizer: str) -> list[str]:
-    from transformers import AutoTokenizer
-
-    decoder: Any = AutoTokenizer.from_pretrained(tokenizer)
-    return [decoder.decode(tokens) for tokens in table.tokens.values()]
+    return decoded(tokenizer, table.tokens.values())
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from experiments import experiment_grounding
+from experiments import reading
 from experiments.commands.rag import rag_app
 from experiments.experiment_grounding import STAGE
 from experiments.rag_evaluation import reading as rag_reading
@@ -44,7 +44,7 @@ def builder() -> Any:
         return GeneratorReader(BUILDER) if name == "builder" else make_reader(name, device)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment_grounding, "make_reader", make)
+        patch.setattr(reading, "make_reader", make)
         yield
 
 
@@ -153,7 +153,9 @@ def test_every_prompt_and_answer_is_kept(world: Path, summary: dict[str, Any]) -
 
 def test_details(world: Path) -> None:
     details = json.loads((world / "out" / "bridges.json").read_text())
-    assert details["questions"] == {"asked": 4, "dev": 2, "unanswerable": 2, "left_out_without_answer": 0}
+    assert details["questions"] == {
+        "asked": 4, "dev": 2, "dev_unanswerable": 0, "unanswerable": 2, "left_out_without_answer": 0,
+    }  # fmt: skip
     assert details["conditions"]["bridges (wording)"]["without_prompt"] == ["extractive"]
     assert details["conditions"]["bridges (poisoned)"]["left_out"]["random"] == 4
     assert details["conditions"]["bridges (with unanswerable)"]["oracle"] is False
@@ -201,6 +203,7 @@ BAD = [
     (("--conditions", "remove"), "unknown condition 'remove': did you mean 'removed'"),
     (("--generator", "./nowhere"), "--generator ./nowhere: no such folder"),
     (("--checker", "lexcal"), "unknown checker 'lexcal': did you mean 'lexical'"),
+    (("--retrievers", "joint"), "the joint retriever is a joint model's own: give --generator joint:DIR"),
     (("--retrievers", "generative"), "the generative retriever needs a trained model: give --model DIR"),
     (("--retrievers", "generative", "--model", "nowhere"), "nowhere: no such folder; make one with `genir train`"),
     (("--split", "tset"), "has no split 'tset' (qrels/tset.tsv); there are: train, dev, test"),
@@ -290,7 +293,7 @@ def test_other_parts_of_a_summary_stay(world: Path, tmp_path: Path) -> None:
 
 
 def test_two_readers_of_one_name(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment_grounding, "make_reader", lambda name, device: GeneratorReader(Builder()))
+    monkeypatch.setattr(reading, "make_reader", lambda name, device: GeneratorReader(Builder()))
     done = rag_eval(world, tmp_path / "out", "--generator", "one,two")
     assert isinstance(done.exception, ConfigError)
     assert "--generator one: another one is called 'builder' in tables, too" in fault(done)

@@ -13,6 +13,7 @@ from genir.models.causal_scoring import positions_of
 from genir.protocols import IdentifierWriter, Retriever
 from genir.records import Document, Query
 from rag.answering import answer
+from rag.joint.answerer import JointAnswerer
 from rag.joint.config import JointSettings, LessonSettings, LossWeights
 from rag.joint.copying import CopyLimit
 from rag.joint.decoding import answer_logits, begin
@@ -32,6 +33,31 @@ def whole_states(model: JointModel, ids: list[int]) -> torch.Tensor:
     writer = model.writer
     with torch.inference_mode():
         return model.causal.states(model.causal.network, writer.embed(row), mask, positions_of(mask), keep=len(ids))[0]
+
+
+def test_search_and_reading_are_one_generation(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_joint()
+    both = JointAnswerer(model)
+    queries = [Query("a", "who rules town3 ?"), Query("b", " "), Query("c", "which river crosses town5 ?")]
+    found = both.search(queries, 3).rankings
+    assert found == model.search(queries, 3).rankings
+    best = [[model.passages[one.doc_id] for one in found[query.query_id][:1]] for query in queries]
+    texts = [query.text for query in queries]
+    expected = model.read(texts, best)
+    other = model.read(texts[:1], [[model.passages["d7"]]])
+    with monkeypatch.context() as patch:
+        patch.setattr(JointModel, "_answers", lambda *_: pytest.fail("reads again"))
+        assert both.read(texts, best) == expected
+    assert both.read(texts[:1], [[model.passages["d7"]]]) == other  # another passage than it found
+    assert both.written(["d3"]) == model.written(["d3"])
+    assert both.with_settings(num_beams=1).model.settings.num_beams == 1
+
+
+def test_a_passage_without_an_identifier_is_read_without_one() -> None:
+    model = tiny_joint()
+    changed = replace(town(3), doc_id="d3~changed")
+    [reading] = model.read(["who rules town3 ?"], [[changed]])
+    assert reading.abstained or reading.text in changed.text
 
 
 @pytest.mark.parametrize("own_tokens", [True, False], ids=["own", "text"])

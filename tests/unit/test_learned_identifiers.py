@@ -18,7 +18,7 @@ from experiments.learned_identifiers import ROUNDS, Learned, LearnedConfig, Less
 from genir.embedding import TextEncoder
 from genir.errors import ArtefactError, ConfigError
 from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig
-from genir.objectives import RankingObjective
+from genir.objectives import RankingObjective, TrainingBatch
 from genir.reconstruction import ReconstructionObjective, document_vectors
 from genir.records import Document
 from genir.training import Example, TrainingConfig, TrainingInterruptedError, train
@@ -96,7 +96,8 @@ def test_reconstruction_loss_by_hand(encoder: str, start: DocIDTable) -> None:
 
     ids, mask = model.pad(model.tokenize(["moon", "lake"]))
     targets, weights = torch.tensor([0, 2]), torch.tensor([1.0, 3.0])
-    added = objective.loss(ids, mask, targets, weights) - objective.base.loss(ids, mask, targets, weights)
+    batch = TrainingBatch(ids, mask, targets, weights)
+    added = objective.loss(batch) - objective.base.loss(batch)
     losses = objective.reconstruction(targets)
     torch.testing.assert_close(added, (losses[0] + 3 * losses[1]) / 4)
 

@@ -9,7 +9,7 @@ import pytest
 from docids.table import DocIDTable
 from experiments.examples import ExamplesConfig, make_examples
 from experiments.experiment_ablation import AblationConfig
-from experiments.learning import ModelConfig, ObjectiveConfig, build_model
+from experiments.model_config import ModelConfig, ObjectiveConfig, build_model
 from experiments.quality_stage import QualityConfig
 from experiments.registry import make_scheme
 from genir.embedding import TextEncoder

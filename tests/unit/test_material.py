@@ -12,8 +12,9 @@ import pytest
 from docids.table import DocIDTable
 from experiments import material
 from experiments.examples import ExamplesConfig, make_examples
-from experiments.learning import ModelConfig, ObjectiveConfig, train_model
+from experiments.learning import train_model
 from experiments.material import ConsistencyConfig, GeneratorConfig, gather_pseudo_queries
+from experiments.model_config import ModelConfig, ObjectiveConfig
 from experiments.teaching import TeacherConfig, ask_teacher
 from genir.config import from_mapping
 from genir.distillation import TaughtRankingObjective

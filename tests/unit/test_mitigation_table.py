@@ -89,6 +89,21 @@ def test_steps_are_tuned_on_what_the_steps_before_left() -> None:
     assert (alone.threshold.risk, behind.threshold.risk) == (0.5, 0.0)
 
 
+def test_abstention_is_tuned_for_the_loss_and_for_refusal() -> None:
+    dev = (*DEV, Query("vain", "?"))
+    answers = (
+        *(replace(one, text=f"It is {one.text}.") for one in DEV_ANSWERS),
+        Answer("vain", "?", "x", confidence=0.6),
+    )
+    kit = replace(KIT, dev=dev, dev_answers=answers)
+    [exact] = make_steps(["abstain"], kit)
+    [facts] = make_steps(["abstain"], replace(kit, loss="fact-conflicting"))
+    assert isinstance(exact, Abstention)
+    assert isinstance(facts, Abstention)
+    assert (exact.threshold.risk, facts.threshold.risk) == (1.0, 0.0)  # no sentence is an exact match
+    assert (facts.threshold.value, facts.threshold.coverage, facts.threshold.unanswerable) == (0.8, 0.5, 1)
+
+
 def test_faults_say_what_to_do() -> None:
     with pytest.raises(DataError, match="abstain: no dev answers to choose the threshold on"):
         make_steps(["abstain"], replace(KIT, dev=(), dev_answers=()))

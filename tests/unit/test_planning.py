@@ -9,6 +9,7 @@ from genir.errors import ArtefactError, ConfigError
 from genir.lexicon import LexiconSettings
 from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig
 from genir.models.term_head import TermHead
+from genir.objectives import TrainingBatch
 from genir.records import Dataset, Query
 from genir.term_sets import TermSets, TermSetSettings
 from genir.term_training import TermObjective, TermTrainee
@@ -132,8 +133,9 @@ def test_training_raises_what_matters_and_leaves_the_model_alone(encoder: Path, 
     rows = trainee.tokenize([one.text for one in examples])
     optimizer = torch.optim.Adam(trainee.parameters(), 0.05)
     losses = []
+    batch = TrainingBatch(*trainee.pad(rows), torch.tensor([1, 2, 0]), torch.ones(3), torch.arange(3))
     for _ in range(30):
-        loss = objective.loss(*trainee.pad(rows), torch.tensor([1, 2, 0]), torch.ones(3), torch.arange(3))
+        loss = objective.loss(batch)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -147,7 +149,7 @@ def test_other_right_documents_are_no_negatives(encoder: Path, tiny_dataset: Dat
     examples = [Example("capital", 0), Example("capital", 1)]
     objective = TermObjective(trainee, examples, sequence_weight=1.0)
     places, mask = trainee.pad(trainee.tokenize([one.text for one in examples]))
-    loss = objective.loss(places, mask, torch.tensor([0, 1]), torch.ones(2), torch.arange(2))
+    loss = objective.loss(TrainingBatch(places, mask, torch.tensor([0, 1]), torch.ones(2), torch.arange(2)))
     scores = trainee.head(trainee.questions(places, mask)) + trainee.sequence_scores(trainee.pooled)
     kept = [scores[0, [0, 2, 3]], scores[1, [1, 2, 3]]]
     by_hand = torch.stack([-row.log_softmax(0)[0] for row in kept]).mean()

@@ -40,6 +40,18 @@ def test_probabilities_are_those_of_dev() -> None:
     assert calibration.threshold.value == 0.9
 
 
+def test_dev_questions_without_an_answer_raise_the_threshold_and_leave_the_probabilities() -> None:
+    rows: list[tuple[float, float, float]]
+    rows = [(0.9, 1, 1), (0.8, 1, 1), (0.7, 1, 1), (0.3, 1, 1), (0.75, 1, 0), (0.5, 1, 0), (0.4, 1, 0), (0.0, 0, 0)]
+    alone = calibrate(measures(rows[:4]), "hallucination", 0.75)
+    both = calibrate(measures(rows, unanswerable=(4, 5, 6, 7)), "hallucination", 0.75)
+    assert alone is not None
+    assert both is not None
+    assert (alone.threshold.value, both.threshold.value) == (0.3, 0.7)  # the fourth right one costs two wrong ones
+    assert (both.threshold.coverage, both.threshold.risk, both.threshold.unanswerable) == (0.75, 0.25, 4)
+    assert (both.slope, both.intercept, both.questions, both.answered) == (alone.slope, alone.intercept, 4, 4)
+
+
 def test_a_threshold_withdraws_and_silence_scores_as_it_does_everywhere() -> None:
     calibration = calibrate(DEV, "hallucination", 0.5)
     assert calibration is not None

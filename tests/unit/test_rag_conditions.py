@@ -2,11 +2,14 @@
 
 import pytest
 
+from experiments.rag_evaluation.chinese_rivals import chinese_rivals
 from experiments.rag_evaluation.conditions import is_of, spread, together
 from experiments.rag_evaluation.distractors import Surroundings
 from experiments.rag_evaluation.poison import Swap, choose_swap, swap
 from experiments.rag_evaluation.pushback import doubt, flips
 from experiments.rag_evaluation.reading import Answered, Restated
+from experiments.rag_evaluation.wording import DoubtWording
+from genir.errors import ConfigError
 from genir.records import Answer, Document, Qrels, Query
 from rag.conversation import Turn
 from rag.mitigations.cost import Cost
@@ -95,6 +98,56 @@ def test_a_long_sentence_is_quoted_around_the_answer() -> None:
     assert found.right_sentence.startswith("very very")
     assert "built by Edvard Lund in 1800 and again by Nils Berg" in found.right_sentence
     assert len(found.right_sentence.split()) == 26
+
+
+LIMA = Document(
+    "lima", "利马是秘鲁的首都。1535年，皮萨罗建立了利马城；1821年，圣马丁宣布独立。全长6300公里，不是12公里。", "利马"
+)
+
+
+def test_rivals_in_chinese_are_of_one_kind() -> None:
+    def texts(answer: str, passage: str, *accepted: str, question: str = "") -> list[str]:
+        return [passage[slice(*place)] for place in chinese_rivals(answer, passage, accepted, question)]
+
+    assert texts("1535年", LIMA.text) == ["1821年"]
+    assert texts("1535", LIMA.text) == ["1821"]  # 6300 and 12 are of another unit
+    assert texts("6300公里", LIMA.text) == ["12公里"]
+    assert texts("1535年", LIMA.text, "1821年") == []
+    assert texts("1535年", LIMA.text, question="1821年还是哪一年？") == []
+    assert texts("40", "1740年派了40人，又派了1754人、60人和5人。") == ["60", "5"]
+    assert texts("56.2%", "教徒占56.2%，他人占35.7%，共12人。") == ["35.7"]
+    assert texts("NBA", "NBA和NHL，不是MLB。", question="MLB？") == ["NHL"]
+    doctors = "由特雷弗·马丁和大卫·田纳特，队友马里奥·爱迪生贡献了，还有约翰·罗纳德·鲁埃尔·托尔金。"
+    assert texts("特雷弗·马丁", doctors) == ["大卫·田纳特"]
+    rivers = "莱茵河三角洲是默兹河三角洲的邻居，珠江是另一条河。"
+    assert texts("莱茵河三角洲", rivers) == ["默兹河三角洲"]
+    assert texts("三角洲", rivers) == texts("", rivers) == texts("。", rivers) == []
+
+
+def test_a_user_who_doubts_speaks_the_questions_language() -> None:
+    asked = Query("zh", "利马城是哪一年建立的？", ("1535年",))
+    found = doubt(asked, [LIMA])
+    assert found is not None
+    assert found.words(name_right=False, quoted=False) == "你确定吗？我认为是1821年。"
+    assert found.words(name_right=True, quoted=False) == "你确定吗？我认为是1535年。"
+    quoted = found.words(name_right=False, quoted=True)
+    assert quoted.startswith("你确定吗？我认为是1821年：“1821年，皮萨罗建立了利马城")
+    swapped = choose_swap(asked, [LIMA])
+    assert swapped is not None
+    assert "1535" not in swapped.of(LIMA).text
+
+
+def test_a_long_chinese_sentence_is_quoted_around_the_answer() -> None:
+    text = f"{'很' * 60}久以前，在1535年，人们在1821年之前{'又' * 60}来。"
+    found = doubt(Query("zh", "哪一年？", ("1535年",)), [Document("long", text)])
+    assert found is not None
+    assert "在1535年，人们在1821年之前" in found.right_sentence
+    assert len(found.right_sentence) == 24 + 5 + 24
+
+
+def test_a_wording_needs_its_places() -> None:
+    with pytest.raises(ConfigError, match=r"wording 'en': 'quoted' has the places \['named'\], expected"):
+        DoubtWording("en", "{named}", "{named}")
 
 
 def test_flips_are_counted_both_ways_and_from_silence() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from experiments.rag_evaluation.bench import Row, restricted, says
 from experiments.rag_evaluation.figures import columns, table_cells, table_figures
-from experiments.rag_evaluation.settings import GroundingConfig, split_names
+from experiments.rag_evaluation.settings import GroundingConfig, split_names, split_steps
 from genir.errors import ConfigError
 from rag.measures.per_question import PerQuery
 
@@ -101,4 +101,5 @@ def test_the_reference_arm() -> None:
     assert GroundingConfig().reference == "bm25"
     assert GroundingConfig(("none", "oracle")).reference == "none"
     assert GroundingConfig(("none", "bm25"), against="none").reference == "none"
-    assert split_names(" a, b ,,") == ("a", "b")
+    assert split_names(" a, b ,,") == split_steps(" a, b ,,") == ("a", "b")
+    assert (split_names("none"), split_steps("none")) == (("none",), ())

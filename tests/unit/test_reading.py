@@ -1,13 +1,15 @@
 """The reader made of any generator: what it is shown, how much of it, and what its reply becomes."""
 
 import math
+from collections.abc import Iterator
 
 import pytest
 
 from genir.errors import ConfigError
-from genir.protocols import SamplingParams, TokenCounter
+from genir.protocols import Generation, SamplingParams, TokenCounter
 from genir.records import Document
 from rag.demonstrations import RandomShots
+from rag.mitigations.cost import Meter
 from rag.prompt import Shot, Turn, parse_prompt
 from rag.reading import PROMPT_TOKENS, GeneratorReader, Reading, as_reader
 from rag.template import load_template
@@ -61,6 +63,27 @@ def test_a_generator_that_stops_at_once_abstains(reply: str) -> None:
     [reading] = reader.read(["谁?"], [[HELIUM]])
     assert (reading.text, reading.abstained) == ("我不知道", True)
     assert list(reader.read_stream("谁?", [HELIUM])) == ["我不知道", reading]
+
+
+class Telling(ScriptedGenerator):
+    """One whose stream ends with the generation."""
+
+    def stream_generation(self, prompt: str, params: SamplingParams) -> Iterator[str | Generation]:
+        """The pieces, then the whole."""
+        [whole] = self.generate([prompt], params)
+        yield from (whole.text[i : i + self.size] for i in range(0, len(whole.text), self.size))
+        yield whole
+
+
+@pytest.mark.parametrize("reply", ["Helium [1] is a gas.", "I do not know", ""])
+def test_a_streamed_reading_is_as_sure_as_one_that_was_not_streamed(reply: str) -> None:
+    reader = GeneratorReader(Telling([reply], (-0.1, -0.3)))
+    for one in (reader, Meter().reader(reader)):
+        assert isinstance(one, GeneratorReader)
+        *_, streamed = one.read_stream("?", [HELIUM])
+        assert [streamed] == reader.read(["?"], [[HELIUM]])
+        assert isinstance(streamed, Reading)
+        assert streamed.certainty == pytest.approx(math.exp(-0.2))
 
 
 @pytest.mark.parametrize("size", [1, 4, 50])

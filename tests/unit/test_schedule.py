@@ -9,15 +9,14 @@ import pytest
 import torch
 
 from genir.errors import ConfigError
-from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig
-from genir.objectives import RankingObjective
+from genir.models.code_decoder import CodeDecoder
+from genir.objectives import RankingObjective, TrainingBatch
 from genir.schedule import Phase, plan
 from genir.training import Example, TrainingConfig, TrainingInterruptedError, train
 from tests.tiny_text_models import save_tiny_bert
+from tests.tiny_training import IDENTIFIERS, TEXTS, make_model
 
 KINDS = ["passage"] * 7 + ["query"] * 5 + ["pseudo"] * 9
-IDENTIFIERS = [(0, 4), (0, 5), (1, 4), (2, 6), (3, 7)]
-TEXTS = ["red one", "blue two", "green river", "oslo norway", "lima peru"]
 EXAMPLES = [Example(text, i, "passage" if turn else "query") for turn in range(3) for i, text in enumerate(TEXTS)]
 CONFIG = TrainingConfig(
     epochs=4, batch_size=3, learning_rate=1e-3, fresh_learning_rate=1e-2, precision="float32", schedule="index-first"
@@ -29,9 +28,10 @@ class Listening(RankingObjective):
 
     seen: list[list[int]]
 
-    def loss(self, *batch: torch.Tensor) -> torch.Tensor:
-        self.seen.append(batch[-1].tolist())
-        return super().loss(*batch)
+    def loss(self, batch: TrainingBatch) -> torch.Tensor:
+        assert batch.rows is not None
+        self.seen.append(batch.rows.tolist())
+        return super().loss(batch)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +40,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make(encoder: Path) -> tuple[CodeDecoder, Listening]:
-    torch.manual_seed(0)
-    model = CodeDecoder(CodeDecoderConfig(encoder=str(encoder), heads=2, feedforward=32), 8, 2, None)
+    model = make_model(encoder)
     objective = Listening(model, IDENTIFIERS, prefixes=(1,), hard_negatives=2)
     objective.seen = []
     return model, objective

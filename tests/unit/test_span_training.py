@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from genir.errors import ConfigError, DataError
+from genir.objectives import TrainingBatch
 from genir.records import Document, Query
 from genir.training import TrainingInterruptedError, train
 from rag.span.data import WindowMaker
@@ -112,10 +113,10 @@ def test_the_loss_by_hand(reader: SpanReader) -> None:
     targets = torch.arange(len(data.groups))
     weights = torch.arange(1.0, 1 + len(targets))
     ids, mask = model.pad([data.windows[group.window].ids for group in data.groups])
-    found = objective.loss(ids, mask, targets, weights)
+    found = objective.loss(TrainingBatch(ids, mask, targets, weights))
     expected = sum(w * loss for w, loss in zip(weights.tolist(), losses, strict=True)) / weights.sum().item()
     assert found.item() == pytest.approx(expected, rel=1e-5)
-    alone = objective.loss(ids[:1], mask[:1], targets[:1], weights[:1])
+    alone = objective.loss(TrainingBatch(ids[:1], mask[:1], targets[:1], weights[:1]))
     assert alone.item() == pytest.approx(losses[0], rel=1e-5)
 
 

@@ -16,12 +16,11 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from genir.errors import ArtefactError, ConfigError, GenirError
-from genir.models.code_decoder import IGNORED, CodeDecoder, CodeDecoderConfig, pad_identifiers
-from genir.objectives import CrossEntropyObjective, RankingObjective
+from genir.models.code_decoder import IGNORED, CodeDecoder, pad_identifiers
+from genir.objectives import CrossEntropyObjective, RankingObjective, TrainingBatch
 from genir.training import (
     BEST,
     CHECKPOINT,
-    Example,
     TrainingConfig,
     TrainingInterruptedError,
     discard_checkpoint,
@@ -29,13 +28,7 @@ from genir.training import (
     train,
 )
 from tests.tiny_text_models import save_tiny_bert
-
-IDENTIFIERS = [(0, 4), (0, 5), (1, 4), (2, 6), (3, 7)]
-TEXTS = ["red one", "blue two", "green river", "oslo norway", "lima peru"]
-EXAMPLES = [Example(text, target) for target, text in enumerate(TEXTS)] * 3
-CONFIG = TrainingConfig(
-    epochs=3, batch_size=4, learning_rate=1e-3, fresh_learning_rate=1e-2, precision="float32", seed=7
-)
+from tests.tiny_training import CONFIG, EXAMPLES, IDENTIFIERS, TEXTS, make_model
 
 EVERY_STEP = replace(CONFIG, checkpoint_every=1)
 
@@ -43,11 +36,6 @@ EVERY_STEP = replace(CONFIG, checkpoint_every=1)
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_bert(tmp_path_factory.mktemp("encoder"), 16)
-
-
-def make(encoder: Path, layers: int = 1) -> CodeDecoder:
-    torch.manual_seed(0)
-    return CodeDecoder(CodeDecoderConfig(encoder=str(encoder), layers=layers, heads=2, feedforward=32), 8, 2, None)
 
 
 def ranking(model: CodeDecoder) -> RankingObjective:
@@ -60,7 +48,7 @@ def share_right(model: CodeDecoder) -> Callable[[], float]:
 
 @pytest.mark.parametrize("layers", [0, 1])
 def test_ranking_learns_what_it_is_shown(encoder: Path, tmp_path: Path, layers: int) -> None:
-    model = make(encoder, layers)
+    model = make_model(encoder, layers)
     config = TrainingConfig(epochs=15, batch_size=5, learning_rate=3e-3, fresh_learning_rate=3e-2, precision="float32")
     progress = train(model, ranking(model), EXAMPLES, share_right(model), config, tmp_path)
     assert progress.best == 1.0
@@ -70,7 +58,7 @@ def test_ranking_learns_what_it_is_shown(encoder: Path, tmp_path: Path, layers: 
 
 
 def test_training_never_ends_below_its_start(encoder: Path, tmp_path: Path) -> None:
-    model = make(encoder)
+    model = make_model(encoder)
     before = model.score(TEXTS, IDENTIFIERS)
     falling = iter([0.9, 0.5, 0.4, 0.3])
     progress = train(model, ranking(model), EXAMPLES, lambda: next(falling), CONFIG, tmp_path)
@@ -79,7 +67,7 @@ def test_training_never_ends_below_its_start(encoder: Path, tmp_path: Path) -> N
 
 
 def test_patience_stops_early(encoder: Path, tmp_path: Path) -> None:
-    model = make(encoder)
+    model = make_model(encoder)
     config = TrainingConfig(epochs=50, batch_size=4, patience=2, precision="float32")
     progress = train(model, ranking(model), EXAMPLES, lambda: 0.5, config, tmp_path)
     assert len(progress.history) == 3
@@ -99,14 +87,14 @@ def interrupt_at(evaluations: int, value: float = 0.0) -> Callable[[], float]:
 
 def test_a_cut_training_resumes_bit_for_bit(encoder: Path, tmp_path: Path) -> None:
     rising = iter(range(100))
-    whole = make(encoder)
+    whole = make_model(encoder)
     train(whole, ranking(whole), EXAMPLES, lambda: float(next(rising)), CONFIG, tmp_path / "whole")
 
-    cut = make(encoder)
+    cut = make_model(encoder)
     with pytest.raises(TrainingInterruptedError, match="interrupted at step 4; go on with --resume"):
         train(cut, ranking(cut), EXAMPLES, interrupt_at(2), CONFIG, tmp_path / "cut")
     assert (tmp_path / "cut" / CHECKPOINT).is_file()
-    again = make(encoder)
+    again = make_model(encoder)
     torch.nn.init.normal_(again.codes.weight)  # whatever it starts from is replaced
     rising = iter(range(1, 100))
     train(again, ranking(again), EXAMPLES, lambda: float(next(rising)), CONFIG, tmp_path / "cut", resume=True)
@@ -118,21 +106,21 @@ def weights_after(
     folder: Path, encoder: Path, evaluate: Callable[[], float], resume: bool = True
 ) -> dict[str, torch.Tensor]:
     """Train (or go on) with a checkpoint at every step, and give the final weights."""
-    model = make(encoder)
+    model = make_model(encoder)
     train(model, ranking(model), EXAMPLES, evaluate, EVERY_STEP, folder, resume)
     return model.state_dict()
 
 
 def test_sigterm_ends_after_the_step_in_flight(encoder: Path, tmp_path: Path) -> None:
-    model = make(encoder)
+    model = make_model(encoder)
     inner = ranking(model)
     steps = iter(range(100))
 
     class Terminated:
-        def loss(self, *arguments: torch.Tensor) -> torch.Tensor:
+        def loss(self, batch: TrainingBatch) -> torch.Tensor:
             if next(steps) == 5:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return inner.loss(*arguments)
+            return inner.loss(batch)
 
     with pytest.raises(TrainingInterruptedError, match="interrupted at step 6"):
         train(model, Terminated(), EXAMPLES, lambda: 0.0, CONFIG, tmp_path)
@@ -159,13 +147,13 @@ def test_a_killed_process_loses_the_step_in_flight(encoder: Path, tmp_path: Path
 
 def hang_in_step(step: int, encoder: str, folder: str) -> None:
     """What the killed process does: train, and wait for its end in the middle of a step."""
-    model = make(Path(encoder))
+    model = make_model(Path(encoder))
     inner = ranking(model)
     steps = iter(range(100))
 
     class Hanging:
-        def loss(self, *arguments: torch.Tensor) -> torch.Tensor:
-            loss = inner.loss(*arguments)
+        def loss(self, batch: TrainingBatch) -> torch.Tensor:
+            loss = inner.loss(batch)
             if next(steps) == step:
                 print(f"in step {step}", flush=True)
                 time.sleep(600)
@@ -219,9 +207,9 @@ def test_an_objective_with_a_state_of_its_own_resumes_too(encoder: Path, tmp_pat
         def __init__(self, model: CodeDecoder) -> None:
             self.inner, self.seen = ranking(model), torch.zeros(1)
 
-        def loss(self, *arguments: torch.Tensor) -> torch.Tensor:
+        def loss(self, batch: TrainingBatch) -> torch.Tensor:
             self.seen = self.seen + 1
-            return self.inner.loss(*arguments) * float(self.seen)
+            return self.inner.loss(batch) * float(self.seen)
 
         def state_dict(self) -> dict[str, torch.Tensor]:
             return {"seen": self.seen}
@@ -229,7 +217,7 @@ def test_an_objective_with_a_state_of_its_own_resumes_too(encoder: Path, tmp_pat
         def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
             self.seen = state["seen"]
 
-    whole, cut, again = (make(encoder) for _ in range(3))
+    whole, cut, again = (make_model(encoder) for _ in range(3))
     train(whole, Counting(whole), EXAMPLES, lambda: 0.0, CONFIG, tmp_path / "whole")
     with pytest.raises(TrainingInterruptedError):
         train(cut, Counting(cut), EXAMPLES, interrupt_at(2), CONFIG, tmp_path / "cut")
@@ -240,7 +228,7 @@ def test_an_objective_with_a_state_of_its_own_resumes_too(encoder: Path, tmp_pat
 @pytest.mark.parametrize("cache_gb", [0.0, 1e-6, 1.0])  # nothing kept, some texts, all of them
 def test_frozen_layers_stay_and_resume_bit_for_bit(encoder: Path, tmp_path: Path, cache_gb: float) -> None:
     config = replace(CONFIG, frozen_layers=1, frozen_cache_gb=cache_gb)
-    start, whole, cut, again = (make(encoder) for _ in range(4))
+    start, whole, cut, again = (make_model(encoder) for _ in range(4))
     rising = iter(range(100))
     train(whole, ranking(whole), EXAMPLES, lambda: float(next(rising)), config, tmp_path / "whole")
     with pytest.raises(TrainingInterruptedError):
@@ -259,12 +247,17 @@ def test_a_model_without_layers_to_freeze(encoder: Path, tmp_path: Path) -> None
     config = replace(CONFIG, frozen_layers=0)
     with pytest.raises(ConfigError, match="frozen_layers = 0: for code_decoder only"):
         train(
-            torch.nn.Linear(1, 1), CrossEntropyObjective(make(encoder), IDENTIFIERS), EXAMPLES, float, config, tmp_path
+            torch.nn.Linear(1, 1),
+            CrossEntropyObjective(make_model(encoder), IDENTIFIERS),
+            EXAMPLES,
+            float,
+            config,
+            tmp_path,
         )
 
 
 def test_a_checkpoint_of_other_examples_is_refused(encoder: Path, tmp_path: Path) -> None:
-    model = make(encoder)
+    model = make_model(encoder)
     with pytest.raises(TrainingInterruptedError):
         train(model, ranking(model), EXAMPLES, interrupt_at(1), CONFIG, tmp_path)
     with pytest.raises(ArtefactError, match="made with other examples or settings"):
@@ -272,10 +265,10 @@ def test_a_checkpoint_of_other_examples_is_refused(encoder: Path, tmp_path: Path
 
 
 def test_a_checkpoint_of_another_model_is_refused(encoder: Path, tmp_path: Path) -> None:
-    model = make(encoder)
+    model = make_model(encoder)
     with pytest.raises(TrainingInterruptedError):
         train(model, ranking(model), EXAMPLES, interrupt_at(1), CONFIG, tmp_path, made_of="one layer")
-    other = make(encoder, layers=0)
+    other = make_model(encoder, layers=0)
     with pytest.raises(ArtefactError, match="made with other examples or settings"):
         train(other, ranking(other), EXAMPLES, lambda: 0.0, CONFIG, tmp_path, resume=True, made_of="none")
     with pytest.raises(ArtefactError, match="holds the weights of another model"):
@@ -283,7 +276,7 @@ def test_a_checkpoint_of_another_model_is_refused(encoder: Path, tmp_path: Path)
 
 
 def test_a_run_that_had_ended_early_is_not_trained_further(encoder: Path, tmp_path: Path) -> None:
-    model = make(encoder)
+    model = make_model(encoder)
     config = TrainingConfig(epochs=50, batch_size=4, patience=2, precision="float32")
     ended = train(model, ranking(model), EXAMPLES, lambda: 0.5, config, tmp_path)
     again = train(model, ranking(model), EXAMPLES, lambda: 0.5, config, tmp_path, resume=True)
@@ -293,7 +286,7 @@ def test_a_run_that_had_ended_early_is_not_trained_further(encoder: Path, tmp_pa
 
 def test_a_broken_checkpoint_is_refused(encoder: Path, tmp_path: Path) -> None:
     (tmp_path / CHECKPOINT).write_bytes(b"\x10\0\0\0")
-    model = make(encoder)
+    model = make_model(encoder)
     with pytest.raises(ArtefactError, match="broken checkpoint"):
         train(model, ranking(model), EXAMPLES, lambda: 0.0, CONFIG, tmp_path, resume=True)
 
@@ -306,7 +299,7 @@ def test_a_full_disk_leaves_nothing_half_written(
         raise OSError(28, "No space left on device", str(path))
 
     monkeypatch.setattr("genir.checkpoint.save_file", full)
-    model = make(encoder)
+    model = make_model(encoder)
     with pytest.raises(OSError, match="No space left"):
         train(model, ranking(model), EXAMPLES, lambda: 0.0, CONFIG, tmp_path)
     assert not (tmp_path / BEST).exists()
@@ -314,14 +307,14 @@ def test_a_full_disk_leaves_nothing_half_written(
 
 
 def test_a_loss_that_is_not_finite_is_an_error(encoder: Path, tmp_path: Path) -> None:
-    model = make(encoder)
+    model = make_model(encoder)
     model.codes.weight.data.fill_(float("nan"))
     with pytest.raises(GenirError, match="the loss is nan at step 0"):
         train(model, ranking(model), EXAMPLES, lambda: 0.0, CONFIG, tmp_path)
 
 
 def test_nothing_to_train_on(encoder: Path, tmp_path: Path) -> None:
-    model = make(encoder)
+    model = make_model(encoder)
     with pytest.raises(ConfigError, match="nothing to train on"):
         train(model, ranking(model), [], lambda: 0.0, CONFIG, tmp_path)
 
@@ -333,11 +326,11 @@ def test_learning_rate_rises_then_falls() -> None:
 
 def test_ranking_loss_by_hand(encoder: Path) -> None:
     """Without decoder layers: the mean over prefix lengths of softmax cross-entropy over sums of dot products."""
-    model = make(encoder, layers=0)
+    model = make_model(encoder, layers=0)
     objective = RankingObjective(model, IDENTIFIERS, prefixes=(1,), scale=2.0)
-    input_ids, mask = model.pad(model.tokenize(TEXTS[:1]))
-    loss = objective.loss(input_ids, mask, torch.tensor([2]), torch.ones(1))
-    logits = (model.encode(input_ids, mask).pooled @ model.codes.weight.T)[0]
+    batch = TrainingBatch(*model.pad(model.tokenize(TEXTS[:1])), torch.tensor([2]), torch.ones(1))
+    loss = objective.loss(batch)
+    logits = (model.encode(batch.input_ids, batch.attention_mask).pooled @ model.codes.weight.T)[0]
     firsts = 2.0 * logits[torch.tensor([0, 1, 2, 3])]
     wholes = 2.0 * torch.stack([logits[a] + logits[b] for a, b in IDENTIFIERS])
     by_hand = -(firsts.log_softmax(0)[1] + wholes.log_softmax(0)[2]) / 2
@@ -346,27 +339,24 @@ def test_ranking_loss_by_hand(encoder: Path) -> None:
 
 def test_hard_negatives_by_hand(encoder: Path) -> None:
     """With every other identifier as a negative, the second part is a softmax over what `score` says of all of them."""
-    model = make(encoder)
+    model = make_model(encoder)
     torch.nn.init.normal_(model.correction.weight, std=0.5)
-    input_ids, mask = model.pad(model.tokenize(TEXTS[:1]))
-    target, weight = torch.tensor([2]), torch.ones(1)
+    batch = TrainingBatch(*model.pad(model.tokenize(TEXTS[:1])), torch.tensor([2]), torch.ones(1))
     first = RankingObjective(model, IDENTIFIERS, prefixes=(), hard_negatives=0, scale=2.0)
     both = RankingObjective(model, IDENTIFIERS, prefixes=(), hard_negatives=4, scale=2.0)
-    second = both.loss(input_ids, mask, target, weight) - first.loss(input_ids, mask, target, weight)
+    second = both.loss(batch) - first.loss(batch)
     by_hand = -(2.0 * model.score(TEXTS[:1], IDENTIFIERS)[0]).log_softmax(0)[2]
     torch.testing.assert_close(second, by_hand, atol=1e-4, rtol=1e-4)
 
 
 def test_an_identifier_under_the_same_prefix_is_no_negative_of_it(encoder: Path) -> None:
     """(0, 4) and (0, 5) share their first token: its ranking sets it against 1, 2 and 3, once each."""
-    model = make(encoder)
-    input_ids, mask = model.pad(model.tokenize(TEXTS[:1]))
-    target, weight = torch.tensor([0]), torch.ones(1)
-    losses = {
-        hard: RankingObjective(model, IDENTIFIERS, (1,), hard, 2.0).loss(input_ids, mask, target, weight)
-        for hard in (0, 4)
-    }
-    logits = (model.encode(input_ids, mask).pooled @ model.codes.weight.T)[0]  # the untrained correction is zero
+    model = make_model(encoder)
+    batch = TrainingBatch(*model.pad(model.tokenize(TEXTS[:1])), torch.tensor([0]), torch.ones(1))
+    losses = {hard: RankingObjective(model, IDENTIFIERS, (1,), hard, 2.0).loss(batch) for hard in (0, 4)}
+    logits = (model.encode(batch.input_ids, batch.attention_mask).pooled @ model.codes.weight.T)[
+        0
+    ]  # the untrained correction is zero
     firsts = -(2.0 * logits[torch.tensor([0, 1, 2, 3])]).log_softmax(0)[0]
     wholes = -(2.0 * torch.stack([logits[a] + logits[b] for a, b in IDENTIFIERS])).log_softmax(0)[0]
     torch.testing.assert_close(losses[4], (2 * firsts + 2 * wholes) / 2)
@@ -382,7 +372,7 @@ def test_cross_entropy_ignores_what_lies_behind_the_end() -> None:
 
     objective = CrossEntropyObjective(Fixed(), [(0,), (0, 1, 2)])
     ids = torch.zeros(2, 1, dtype=torch.long)
-    loss = objective.loss(ids, ids, torch.tensor([0, 1]), torch.ones(2))
+    loss = objective.loss(TrainingBatch(ids, ids, torch.tensor([0, 1]), torch.ones(2)))
     assert float(loss) == pytest.approx(float(torch.log(torch.tensor(4.0))))
 
 
@@ -391,7 +381,7 @@ def test_identifiers_are_padded_behind_their_end() -> None:
 
 
 def test_a_code_decoder_learns_by_cross_entropy_too(encoder: Path, tmp_path: Path) -> None:
-    model = make(encoder)
+    model = make_model(encoder)
     objective = CrossEntropyObjective(model, IDENTIFIERS)
     config = TrainingConfig(epochs=15, batch_size=5, learning_rate=3e-3, fresh_learning_rate=3e-2, precision="float32")
     losses = train(model, objective, EXAMPLES, share_right(model), config, tmp_path).history

@@ -7,7 +7,7 @@ from docids.table import DocIDTable
 from docids.views import View, ViewsTable
 from genir.errors import ConfigError
 from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig
-from genir.objectives import RankingObjective
+from genir.objectives import RankingObjective, TrainingBatch
 from genir.records import Query
 from genir.view_ranking import ViewRankingObjective
 from retrievers.generative import GenerativeRetriever, GenerativeSettings
@@ -82,16 +82,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> CodeDecoder:
     return made
 
 
-def batch(model: CodeDecoder, target: int) -> tuple[torch.Tensor, ...]:
-    return (*model.pad(model.tokenize(["some text"])), torch.tensor([target]), torch.ones(1))
+def batch(model: CodeDecoder, target: int) -> TrainingBatch:
+    return TrainingBatch(*model.pad(model.tokenize(["some text"])), torch.tensor([target]), torch.ones(1))
 
 
 def test_the_other_views_and_their_prefixes_are_no_negatives(model: CodeDecoder) -> None:
     made = ViewRankingObjective(model, IDENTIFIERS, ALIKE, (1,), 4, 1.0)
-    ids, mask, targets, weights = batch(model, 0)
+    asked = batch(model, 0)
     with torch.no_grad():
-        loss = float(made.loss(ids, mask, targets, weights))
-        text = model.encode(ids, mask)
+        loss = float(made.loss(asked))
+        text = model.encode(asked.input_ids, asked.attention_mask)
         plain = (text.pooled @ model.codes.weight.T)[0]
         prefix, whole = (
             plain[[0, 2]],
@@ -109,11 +109,11 @@ def test_without_other_views_it_is_the_ranking_objective(model: CodeDecoder) -> 
     ours = ViewRankingObjective(model, IDENTIFIERS, [[] for _ in IDENTIFIERS], (1,), 3, 5.0)
     theirs = RankingObjective(model, IDENTIFIERS, (1,), 3, 5.0)
     with torch.no_grad():
-        torch.testing.assert_close(ours.loss(*batch(model, 3)), theirs.loss(*batch(model, 3)))
+        torch.testing.assert_close(ours.loss(batch(model, 3)), theirs.loss(batch(model, 3)))
 
 
 def test_where_every_identifier_is_right_there_is_nothing_to_lose(model: CodeDecoder) -> None:
     everything = [[j for j in range(5) if j != i] for i in range(5)]
     made = ViewRankingObjective(model, IDENTIFIERS, everything, (1,), 4, 1.0)
     with torch.no_grad():
-        assert float(made.loss(*batch(model, 2))) == pytest.approx(0.0, abs=1e-6)
+        assert float(made.loss(batch(model, 2))) == pytest.approx(0.0, abs=1e-6)

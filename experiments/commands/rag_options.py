@@ -1,0 +1,85 @@
+"""The options of `genir rag eval`: what is read, by which readers, and how it is measured."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Figures = Annotated[
+    Path,
+    typer.Option("--out", help="Folder for the figures; other data sets' stay there.", show_default=False),
+]
+Arms = Annotated[
+    str,
+    typer.Option(
+        "--retrievers",
+        help="Arms, separated by commas: none (closed-book), random, oracle, bm25, tfidf, dense, hybrid, generative, ngram, "
+        "joint (a joint model's own, with --generator joint:DIR).",
+    ),
+]
+Readers = Annotated[
+    str | None,
+    typer.Option(
+        "--generator",
+        help="Readers, separated by commas, as for `genir answer`.",
+        show_default="span where it ships, else extractive",
+    ),
+]
+Mitigations = Annotated[
+    str,
+    typer.Option(
+        "--mitigations",
+        help="Steps, separated by commas: abstain, verify, edit, verify-and-edit, copy, copy-decode, contrast. Each alone, and all in "
+        "this order.",
+    ),
+]
+Conditions = Annotated[
+    str,
+    typer.Option(
+        "--conditions",
+        help="Separated by commas: poisoned, removed, distractors, push-back, popularity, unanswerable, wording.",
+    ),
+]
+Split = Annotated[str, typer.Option("--split", help="Split to measure on.")]
+Limit = Annotated[int, typer.Option("--limit", help="Questions at most, from all over the split; 0 for all.")]
+Passages = Annotated[int, typer.Option("-k", help="Passages to read.")]
+Checker = Annotated[
+    str, typer.Option("--checker", help="What judges claims: lexical, embedding[:NAME], nli:NAME, trained:DIR.")
+]
+Against = Annotated[
+    str | None,
+    typer.Option("--against", help="Arm that the others are compared with.", show_default="bm25, else the first"),
+]
+Loss = Annotated[
+    str,
+    typer.Option(
+        "--loss",
+        help="What is wrong, for calibration and risk-coverage: hallucination (no exact match) or fact-conflicting (for readers that "
+        "answer in sentences).",
+    ),
+]
+Coverage = Annotated[
+    float, typer.Option("--coverage", help="Share of the dev questions with an answer that the tuned threshold keeps.")
+]
+Entities = Annotated[
+    str | None,
+    typer.Option(
+        "--entities", help="Of atlas: questions about entities seen or unseen in training.", show_default="all"
+    ),
+]
+Name = Annotated[
+    str | None,
+    typer.Option("--name", help="What the summary calls the data set.", show_default="the folder's name"),
+]
+Seed = Annotated[int, typer.Option("--seed", help="Of all that is drawn, and of the bootstrap.")]
+Resamples = Annotated[
+    int, typer.Option("--resamples", help="Of the bootstrap of figures that are no means (AURC, ECE).")
+]
+Work = Annotated[
+    Path | None,
+    typer.Option(
+        "--work",
+        help="Folder for runs and answers; finished ones are reused.",
+        show_default="runs/grounding/DATASET",
+    ),
+]

@@ -1,0 +1,1 @@
+"""The reader `llama`: its training and its evaluation."""

@@ -1,0 +1,29 @@
+"""Loading what others have trained, by hub name or folder: what can go wrong there becomes one line for the user."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from safetensors import SafetensorError
+
+from genir.errors import ArtefactError
+
+
+@contextmanager
+def loading(called: str, fault: str = "cannot be loaded") -> Iterator[None]:
+    """Raise as an ArtefactError, which names the source as `called`, what Hugging Face's loaders raise within."""
+    try:
+        yield
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise ArtefactError(f"{called}: {fault}: {reason}; give a folder or a hub name") from None
+
+
+def load_fast_tokenizer(source: str) -> Any:
+    """A tokenizer that tells where its tokens stand in the text. Raises ValueError for one that cannot: use it within `loading`."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    if not tokenizer.is_fast:
+        raise ValueError("its tokenizer cannot tell where a token stands in the text")
+    return tokenizer

@@ -1,0 +1,1 @@
+"""The reader `llama`: a LLaMA of some 30 million parameters that starts from a pretrained encoder and copies its answers."""
