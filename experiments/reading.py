@@ -43,7 +43,7 @@ def make_reader(name: str, device: str = "auto") -> Reader:
     if colon and kind == "llama" and (Path(source) / LLAMA_SETTINGS_FILE).is_file():
         return LlamaReader.load(Path(source), device)
     if colon and kind in GENERATORS:
-        return as_reader(make_generator(kind, source, device))
+        return as_reader(make_generator(kind, source, device, chat=True))
     if name.startswith((".", "/", "~")) and not Path(name).is_dir():
         raise ArtefactError(
             f"--generator {name}: no such folder; give extractive, the folder of a reader or of a causal model, or a hub name"
@@ -54,7 +54,7 @@ def make_reader(name: str, device: str = "auto") -> Reader:
         return LlamaReader.load(Path(name), device)
     if (Path(name) / SETTINGS_FILE).is_file():
         return SmallReader.load(Path(name), device)
-    return as_reader(HFGenerator(name, device))
+    return as_reader(HFGenerator(name, device, chat=True))
 
 
 def joint_folder(name: str) -> Path | None:

@@ -68,21 +68,26 @@ def make_scheme(name: str, settings: Mapping[str, Any], encoder: str, cache: Pat
     return cast(DocIDScheme, made)
 
 
-def make_generator(name: str, source: str, device: str = "auto", dtype: str = "auto") -> Generator:
-    """A generator by name over `source`: a model's folder or hub name, or for openai a base URL. Nothing is loaded yet.
+def make_generator(name: str, source: str, device: str = "auto", dtype: str = "auto", chat: bool = False) -> Generator:
+    """A generator by name over `source`: a model's folder or hub name, or for openai a base URL. No weights are loaded yet.
 
-    Raises ConfigError for unknown names.
+    For llama, settings of the engine may follow: "meta-llama/Llama-2-7b-chat-hf,stages=2". With `chat`, models of hf and llama that
+    were taught to chat get prompts as their user's turns. Raises ConfigError for unknown names and settings, ArtefactError for a hub
+    name that cannot be fetched.
     """
     from genir.devices import pick_device
 
     if name == "hf":
         from rag.generators.hf import HFGenerator
 
-        return HFGenerator(source, device, dtype)
+        return HFGenerator(source, device, dtype, chat=chat)
     if name == "llama":
         from rag.llama.engine import EngineOptions, LlamaEngine
 
-        return LlamaEngine(Path(source), EngineOptions(device=pick_device(device).type, dtype=dtype))
+        source, *pairs = [source] if Path(source).is_dir() else source.split(",")
+        settings = {"device": pick_device(device).type, "dtype": dtype} | parse_settings(pairs)
+        options = from_mapping(EngineOptions, settings, "the generator llama")
+        return LlamaEngine(llama_folder(source), options, Path(source).name, chat)
     if name == "openai":
         from rag.generators.openai import OpenAIGenerator
 
@@ -92,6 +97,13 @@ def make_generator(name: str, source: str, device: str = "auto", dtype: str = "a
 
         return VLLMGenerator(source, dtype)
     raise unknown_name("generator", name, GENERATORS)
+
+
+def llama_folder(source: str) -> Path:
+    """The folder of a LLaMA by folder or hub name; raises as `genir.models.pretrained.hub_folder` does."""
+    from genir.models.pretrained import hub_folder
+
+    return hub_folder(source, ("*.json", "*.safetensors"))
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:

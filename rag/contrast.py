@@ -55,10 +55,12 @@ class ContrastiveDecoder:
         tokenizer, model = self.source.load()
         pairs: dict[tuple[int, ...], list[int]] = {}
         for one, other in zip(prompts, closed, strict=True):
-            without = tokenizer(other)["input_ids"]
-            if pairs.setdefault(tuple(tokenizer(one)["input_ids"]), without) != without:
+            without = self.source.tokens(other)
+            if pairs.setdefault(tuple(self.source.tokens(one)), without) != without:
                 raise ConfigError(f"prompt {one[:40]!r}: has two different prompts without evidence; expected one")
-        twice = HFGenerator.of(_Twice(model, self.alpha, pairs), tokenizer, self.source.name, self.source.batch_size)
+        twice = HFGenerator.of(
+            _Twice(model, self.alpha, pairs), tokenizer, self.source.name, self.source.batch_size, self.source.chat
+        )
         return twice.generate(prompts, params)
 
 

@@ -22,6 +22,7 @@ from typer.testing import CliRunner
 from experiments.cli import app
 from genir.formats import write_dataset
 from genir.records import Dataset, Document, Qrels, Query
+from tests.tiny_llama import save_tiny_llama
 from tests.tiny_text_models import save_tiny_bert
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -174,6 +175,8 @@ def shorten(monkeypatch: pytest.MonkeyPatch, called: Callable[[str], None]) -> N
     monkeypatch.setattr(experiments.bench_train, "run", lambda *_, **__: called("bench train"))
     monkeypatch.setattr(experiments.journey, "run_demo", lambda *_, **__: called("demo"))
     monkeypatch.setattr(experiments.experiment_schemes, "run", schemes)
+    llama = save_tiny_llama(Path("tiny-llama"), layers=2, max_position_embeddings=4096)
+    monkeypatch.setattr("experiments.registry.llama_folder", lambda name: llama)
     small = T5Shape(d_model=32, d_ff=64, num_layers=1, num_heads=2, d_kv=16)
     bench = experiments.bench_decode.run
     monkeypatch.setattr(

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from rag.llama.engine import EngineOptions, LlamaEngine
 
 ModelFolder = Annotated[
-    Path,
+    str,
     typer.Option(
-        "--model", help="Hugging Face folder of a LLaMA model: config, shards, tokenizer.", show_default=False
+        "--model",
+        help="Hugging Face folder of a LLaMA model (config, shards, tokenizer), or its hub name.",
+        show_default=False,
     ),
 ]
 _STEP_TIMEOUT = 30.0
@@ -62,7 +64,7 @@ def generate(
         str,
         typer.Option(
             "--model",
-            help="Hugging Face folder of a LLaMA model; for another backend, what it takes.",
+            help="Hugging Face folder or hub name of a LLaMA model; for another backend, what it takes.",
             show_default=False,
         ),
     ],
@@ -123,7 +125,7 @@ def generate(
         _write(make_generator(backend, model, device, dtype), prompt, params, as_json)
         return
     options = _options(stages, dtype, int8, attention, device, front, cache_memory, micro_batches, step_timeout)
-    with _engine(Path(model), options) as engine:
+    with _engine(model, options) as engine:
         _write(engine, prompt, params, as_json)
 
 
@@ -270,8 +272,9 @@ def _options(
     )
 
 
-def _engine(model: Path, options: "EngineOptions", name: str = "") -> "LlamaEngine":
+def _engine(model: str, options: "EngineOptions", name: str = "") -> "LlamaEngine":
     """The engine, nothing started."""
+    from experiments.registry import llama_folder
     from rag.llama.engine import LlamaEngine
 
-    return LlamaEngine(model, options, name)
+    return LlamaEngine(llama_folder(model), options, name or Path(model).name)

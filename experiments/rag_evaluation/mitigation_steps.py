@@ -163,7 +163,12 @@ def _hugging_face(kit: Kit, name: str) -> GeneratorReader:
     generator = reader.generator if isinstance(reader, GeneratorReader) else None
     if isinstance(reader, GeneratorReader) and isinstance(generator, LlamaEngine):
         device, dtype = generator.options.device, generator.options.dtype
-        return replace(reader, generator=HFGenerator(str(Path(generator.folder)), device, dtype, label=generator.name))
+        return replace(
+            reader,
+            generator=HFGenerator(
+                str(Path(generator.folder)), device, dtype, label=generator.name, chat=generator.chat
+            ),
+        )
     if not isinstance(reader, GeneratorReader) or not isinstance(generator, HFGenerator):
         raise ConfigError(
             f"mitigation {name}: changes how a language model writes, and {reader.name!r} is none that can be reached into; use a "

@@ -1,7 +1,9 @@
 """Loading what others have trained, by hub name or folder: what can go wrong there becomes one line for the user."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
@@ -27,3 +29,17 @@ def load_fast_tokenizer(source: str) -> Any:
     if not tokenizer.is_fast:
         raise ValueError("its tokenizer cannot tell where a token stands in the text")
     return tokenizer
+
+
+def hub_folder(source: str, patterns: Sequence[str]) -> Path:
+    """The folder of a model by folder or hub name; of a hub name, the files that match `patterns` are fetched where they are not cached.
+
+    What is neither stands for itself. Raises ArtefactError for a hub name that cannot be fetched.
+    """
+    folder = Path(source)
+    if folder.is_dir() or not re.fullmatch(r"[\w.-]+/[\w.-]+", source) or source.startswith("."):
+        return folder
+    from huggingface_hub import snapshot_download
+
+    with loading(f"model {source!r}"):
+        return Path(snapshot_download(source, allow_patterns=list(patterns)))

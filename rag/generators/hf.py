@@ -19,6 +19,7 @@ import torch
 from genir.devices import pick_device
 from genir.errors import ArtefactError, ConfigError, GenirError
 from genir.protocols import Generation, SamplingParams
+from rag.chat_template import user_turn
 from rag.generators.limits import refuse
 from rag.llama.text import Decode, border, text_behind
 
@@ -68,7 +69,8 @@ class _Row:
 class HFGenerator:
     """`source` is a folder or hub name; the weights are loaded at the first prompt.
 
-    `dtype`: "auto" keeps the checkpoint's. `batch_size` prompts run together, sorted by length.
+    `dtype`: "auto" keeps the checkpoint's. `batch_size` prompts run together, sorted by length. `chat`: a prompt is a user's turn, in the
+    template of the tokenizer, if it has one; else text to be continued.
     """
 
     source: str
@@ -76,14 +78,17 @@ class HFGenerator:
     dtype: str = "auto"
     batch_size: int = 32
     label: str = ""
+    chat: bool = False
 
     def __post_init__(self) -> None:
         self._loaded: tuple[Any, Any] | None = None
 
     @classmethod
-    def of(cls, model: Any, tokenizer: Any, label: str = "hf", batch_size: int = 32) -> "HFGenerator":
+    def of(
+        cls, model: Any, tokenizer: Any, label: str = "hf", batch_size: int = 32, chat: bool = False
+    ) -> "HFGenerator":
         """A generator around a model that is in memory already."""
-        made = cls(source="", device=str(model.device), batch_size=batch_size, label=label)
+        made = cls(source="", device=str(model.device), batch_size=batch_size, label=label, chat=chat)
         made._loaded = tokenizer, model.eval()
         return made
 
@@ -146,15 +151,24 @@ class HFGenerator:
 
     def count_tokens(self, text: str) -> int:
         """Tokens of a prompt, special ones included."""
-        return len(self.load()[0](text)["input_ids"])
+        return len(self.tokens(text))
 
     def context_length(self) -> int | None:
         """The model's `max_position_embeddings`, where it has one."""
         room: int | None = getattr(self.load()[1].config, "max_position_embeddings", None)
         return room
 
+    def tokens(self, prompt: str) -> list[int]:
+        """What the model reads of a prompt."""
+        tokenizer, _ = self.load()
+        worded = user_turn(tokenizer, prompt) if self.chat else None
+        ids: list[int] = (tokenizer(prompt) if worded is None else tokenizer(worded, add_special_tokens=False))[
+            "input_ids"
+        ]
+        return ids
+
     def _encode(self, prompt: str, params: SamplingParams) -> list[int]:
-        ids: list[int] = self.load()[0](prompt)["input_ids"]
+        ids = self.tokens(prompt)
         if not ids:
             raise GenirError("empty prompt: expected at least one token; this tokenizer adds none of its own")
         room = self.context_length()

@@ -17,6 +17,7 @@ from types import TracebackType
 
 from genir.errors import ConfigError, GenirError
 from genir.protocols import Generation, SamplingParams
+from rag.chat_template import user_turn
 from rag.llama.block_pool import BlockPool
 from rag.llama.config import LlamaConfig, read_config
 from rag.llama.local_pipeline import LocalPipeline, Pipeline
@@ -33,10 +34,15 @@ __all__ = ["EngineOptions", "LlamaEngine", "Request"]
 
 
 class LlamaEngine:
-    """A LLaMA model of a Hugging Face folder. The constructor does no work; `start`, or the first request, loads it."""
+    """A LLaMA model of a Hugging Face folder. The constructor does no work; `start`, or the first request, loads it.
 
-    def __init__(self, folder: str | Path, options: EngineOptions | None = None, label: str = "") -> None:
-        self.folder, self.options, self.label = Path(folder), options or EngineOptions(), label
+    `chat`: a prompt of text is a user's turn, in the template of the folder's tokenizer, if it has one; else text to be continued.
+    """
+
+    def __init__(
+        self, folder: str | Path, options: EngineOptions | None = None, label: str = "", chat: bool = False
+    ) -> None:
+        self.folder, self.options, self.label, self.chat = Path(folder), options or EngineOptions(), label, chat
         self._inbox: deque[Request] = deque()
         self._numbers = count()
         self._texts: dict[int, TextStream] = {}
@@ -150,7 +156,7 @@ class LlamaEngine:
     def count_tokens(self, text: str) -> int:
         """Tokens of a prompt, special ones included. Raises GenirError for a text that is not Unicode."""
         check_unicode(text, "prompt")
-        return len(self.tokenizer.encode(text))
+        return len(self.tokenizer.encode(*self._worded(text)))
 
     def context_length(self) -> int:
         """Most tokens of a prompt with its answer: what context and cache hold."""
@@ -174,11 +180,21 @@ class LlamaEngine:
         if params.num_beams > 1 and not self.options.use_cache:
             raise ConfigError("num_beams above 1 needs the KV cache; leave use_cache on")
         context = self.config.max_position_embeddings
-        tokens = encode_prompt(self.tokenizer, prompt, context) if isinstance(prompt, str) else list(prompt)
+        if isinstance(prompt, str):
+            check_unicode(prompt, "prompt")
+            text, special = self._worded(prompt)
+            tokens = encode_prompt(self.tokenizer, text, context, special)
+        else:
+            tokens = list(prompt)
         self._check(tokens, params)
         request = Request(next(self._numbers), tuple(tokens), params, on_update, watched=on_update is not None)
         self._inbox.append(request)
         return request
+
+    def _worded(self, prompt: str) -> tuple[str, bool]:
+        """The prompt as the model is to read it, and whether the tokenizer adds special tokens."""
+        worded = user_turn(getattr(self.tokenizer, "hugging_face", None), prompt) if self.chat else None
+        return (prompt, True) if worded is None else (worded, False)
 
     def cancel(self, request: Request) -> None:
         """End a request at the next step, with finish_reason "cancelled"; any thread."""
