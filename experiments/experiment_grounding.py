@@ -33,6 +33,7 @@ from experiments.rag_evaluation.questions import choose_questions
 from experiments.rag_evaluation.reading import AnswerStore, fingerprint
 from experiments.rag_evaluation.settings import GroundingConfig
 from experiments.reading import joint_folder, make_reader_over
+from experiments.summary_file import merge_summary, read_summary
 from genir.errors import ArtefactError, ConfigError, MissingExtraError
 from genir.formats import dataset_sha256, load_dataset
 from genir.manifest import MANIFEST, provenance, sha256_of, write_json
@@ -42,7 +43,7 @@ from rag.reading import Reader
 from retrievers.index_files import read_json
 
 STAGE = "experiment grounding"
-SUMMARY, ANSWERS = "summary.json", "answers.jsonl"
+ANSWERS = "answers.jsonl"
 
 
 def run(
@@ -82,9 +83,7 @@ def run(
     write_json(out / f"{stem}.json", _details(bench, arms, parts))
     write_per_query(out / f"{stem}.per_query.json", parts[0])
     merge_answers(out / ANSWERS, bench.questions.name, parts)
-    path = out / SUMMARY
-    kept = {name: part for name, part in _read_summary(path).items() if not is_of(name, bench.questions.name)}
-    write_json(path, kept | summary)
+    merge_summary(out, summary, lambda name: is_of(name, bench.questions.name))
     inputs = {"dataset": dataset_sha256(data), **bench.store.inputs}
     inputs |= {f"reader {bench.labels[name]}": found for name, found in _digests(bench).items()}
     if model is not None:
@@ -181,19 +180,11 @@ def _details(bench: Bench, arms: Sequence[Arm], parts: Sequence[Part]) -> dict[s
     }
 
 
-def _read_summary(path: Path) -> Mapping[str, Any]:
-    """The summary that is there. Raises ArtefactError where it is something else."""
-    found = read_json(path) if path.is_file() else {}
-    if not isinstance(found, dict):
-        raise ArtefactError(f"{path}: not a summary of figures; give the name of a new folder")
-    return found
-
-
 def _check_out(out: Path, stem: str) -> None:
     """Raise ArtefactError where another stage's or the user's files would be overwritten."""
     if out.exists() and not out.is_dir():
         raise ArtefactError(f"--out {out}: is a file; give the name of a new folder")
-    _read_summary(out / SUMMARY)
+    read_summary(out)
     ours = any(_stage_of(path) == STAGE for path in out.glob("*.manifest.json"))
     mine = {ANSWERS, f"{stem}.json", f"{stem}.per_query.json", *(f"{stem}.{plot}.svg" for plot in PLOTS)}
     foreign = sorted(path.name for path in out.glob("*") if path.name in mine)

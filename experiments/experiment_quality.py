@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from experiments.quality_stage import QualityConfig, QualityStage
+from experiments.summary_file import merge_summary
 from genir.formats import dataset_sha256, read_run
 from genir.manifest import provenance, write_json
 from genir.measures import bootstrap_interval, evaluate_all, holm, randomisation_test
@@ -22,7 +23,6 @@ from retrievers.index_files import read_json
 
 MEASURES = ("Success@1", "R@10", "RR@10", "nDCG@10")
 AGAINST = ("bm25", "hybrid")
-SUMMARY = "summary.json"
 
 
 def run(data: Path, out: Path, config: QualityConfig, work: Path) -> dict[str, Any]:
@@ -43,8 +43,7 @@ def run(data: Path, out: Path, config: QualityConfig, work: Path) -> dict[str, A
     inputs = {"dataset": dataset_sha256(data)}
     stamp = provenance("experiment quality", asdict(config), inputs, config.seeds[0])
     write_json(out / f"{dataset.name}.manifest.json", stamp)
-    path = out / SUMMARY
-    write_json(path, (read_json(path) if path.is_file() else {}) | summary)
+    merge_summary(out, summary)
     return summary
 
 

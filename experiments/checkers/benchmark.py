@@ -1,8 +1,12 @@
 """Checkers measured: AUROC of each on right and wrong claims, beside what the length and the words alone would give.
 
-`summary.json` holds checker -> data set -> {auroc, low, high, length, containment, pairs}: the interval is a 95 % bootstrap over
-questions, `length` and `containment` are the AUROC of those baselines on the same statements. `scores.jsonl` holds every statement with
-every checker's score, so that a figure can be looked into.
+    OUT/summary.json           "checker" -> data set -> {name, auroc, low, high, length, containment, pairs, others}; what other
+                               experiments wrote there stays
+    OUT/checker.scores.jsonl   every statement with every checker's score, so that a figure can be looked into
+    OUT/checker.manifest.json  written last
+
+`auroc` is that of the checker that was named first, with a 95 % bootstrap interval over questions; `length` and `containment` are the
+AUROC of those baselines on the same statements, `others` the figures of the checkers named after it.
 """
 
 import json
@@ -13,10 +17,11 @@ from typing import Any
 
 from experiments.checkers.data import BASELINES, CheckerSet, checker_sets
 from experiments.checkers.scoring import auroc, score_statements
+from experiments.summary_file import merge_summary, read_summary
 from genir.embedding import DEFAULT_ENCODER, TextEncoder
-from genir.errors import ConfigError, unknown_name
+from genir.errors import ArtefactError, ConfigError, unknown_name
 from genir.formats import dataset_sha256
-from genir.manifest import MANIFEST, check_out, sha256_of, write_atomically, write_json, write_manifest
+from genir.manifest import MANIFEST, provenance, sha256_of, write_atomically, write_json
 from rag.checkers.embedding import EmbeddingChecker
 from rag.checkers.nli import NLIChecker
 from rag.checkers.trained import ClaimChecker
@@ -24,7 +29,7 @@ from rag.verification import LexicalChecker, SupportChecker
 
 STAGE = "checker benchmark"
 FOLDERS = ("halueval-qa", "squad-small", "scifact")
-_SUMMARY, _SCORES = "summary.json", "scores.jsonl"
+KEY, _SCORES, _MANIFEST = "checker", "checker.scores.jsonl", "checker.manifest.json"
 _SOURCES = {"lexical": "", "embedding": "[:NAME_OR_DIR]", "trained": ":DIR", "nli": ":NAME_OR_DIR"}
 
 
@@ -67,53 +72,61 @@ def check_checkers(
         raise ConfigError(
             f"checkers {', '.join(checkers)}: two are called {max(names, key=names.count)!r}; name each once"
         )
-    check_out(out, (_SUMMARY, _SCORES))
+    _check_out(out)
     sets = checker_sets(root, seed)
-    (out / MANIFEST).unlink(missing_ok=True)
-    figures: dict[str, Any] = {}
+    (out / _MANIFEST).unlink(missing_ok=True)
+    figures: dict[str, dict[str, Any]] = {one.name: {} for one in sets}
     scores: dict[str, dict[str, list[float]]] = {one.name: {} for one in sets}
     seconds: dict[str, float] = {}
     for checker in made:
         begun = time.monotonic()
-        figures[checker.name] = {}
         for one in sets:
             scores[one.name][checker.name] = score_statements(checker, one.judged)
-            figures[checker.name][one.name] = _figures(one, scores[one.name][checker.name], seed)
+            found = auroc(scores[one.name][checker.name], one.judged, seed)
+            said = {"auroc": found.value, "low": found.low, "high": found.high}
+            if figures[one.name]:
+                figures[one.name]["others"][checker.name] = said
+            else:
+                figures[one.name] = {"name": checker.name, **said, **_baselines(one), "pairs": one.pairs, "others": {}}
         seconds[checker.name] = round(time.monotonic() - begun, 1)
         tell(f"{checker.name}: {seconds[checker.name]} s")
-    write_json(out / _SUMMARY, {"checker": figures})
+    merge_summary(out, {KEY: figures})
     _write_scores(out / _SCORES, sets, scores)
     inputs = {name: dataset_sha256(root / name) for name in FOLDERS}
     inputs |= {
         text: sha256_of(Path(text.partition(":")[2]) / MANIFEST) for text in checkers if text.startswith("trained:")
     }
     left_out = {one.name: one.left_out for one in sets}
-    write_manifest(out, STAGE, {"checkers": names}, inputs, seed, seconds=seconds, left_out=left_out)
-    return {"checker": figures}
+    facts = {"seconds": seconds, "left_out": left_out}
+    write_json(out / _MANIFEST, provenance(STAGE, {"checkers": names}, inputs, seed) | {"facts": facts})
+    return {KEY: figures}
 
 
 def table(figures: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
     """(rows, columns) for a person: a row a data set, a column a checker, behind the baselines."""
-    by_checker = figures["checker"]
-    sets = list(next(iter(by_checker.values())))
     rows = []
-    for name in sets:
-        first = next(iter(by_checker.values()))[name]
-        row = {"data set": name, **{key: first[key] for key in ("pairs", *BASELINES)}}
-        for checker, found in by_checker.items():
-            one = found[name]
-            row[checker] = f"{one['auroc']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
+    for name, found in figures[KEY].items():
+        by_checker = {found["name"]: found, **found["others"]}
+        row = {"data set": name, **{key: found[key] for key in ("pairs", *BASELINES)}}
+        row |= {key: f"{one['auroc']:.3f} [{one['low']:.3f}, {one['high']:.3f}]" for key, one in by_checker.items()}
         rows.append(row)
-    return rows, ["data set", "pairs", *BASELINES, *by_checker]
+    return rows, list(rows[0])
 
 
-def _figures(one: CheckerSet, scores: Sequence[float], seed: int) -> dict[str, float | int]:
-    found = auroc(scores, one.judged, seed)
-    baselines = {
+def _baselines(one: CheckerSet) -> dict[str, float]:
+    return {
         name: auroc([baseline(judged.statement) for judged in one.judged], one.judged, resamples=1).value
         for name, baseline in BASELINES.items()
     }
-    return {"auroc": found.value, "low": found.low, "high": found.high, **baselines, "pairs": one.pairs}
+
+
+def _check_out(out: Path) -> None:
+    """Raise ArtefactError where somebody else's files would be overwritten."""
+    if out.exists() and not out.is_dir():
+        raise ArtefactError(f"--out {out}: is a file; give the name of a new folder")
+    read_summary(out)
+    if (out / _SCORES).exists() and not (out / _MANIFEST).exists():
+        raise ArtefactError(f"--out {out}: already holds another {_SCORES}; give the name of a new folder")
 
 
 def _write_scores(path: Path, sets: Sequence[CheckerSet], scores: Mapping[str, Mapping[str, Sequence[float]]]) -> None:

@@ -28,14 +28,19 @@ def check(
         Path,
         typer.Option("--data-root", help="Folder that holds halueval-qa, squad-small and scifact.", show_default=False),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for summary.json and scores.jsonl.", show_default=False)],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", help="Folder for the figures; what `genir rag eval` wrote there stays.", show_default=False
+        ),
+    ],
     checkers: Annotated[
         list[str] | None,
         typer.Option(
             "--checker",
             metavar="KIND",
             help="lexical, embedding or embedding:NAME (any encoder), nli:NAME (any Hugging Face NLI model), trained:DIR (made by "
-            "`genir rag train-checker`); may be repeated.",
+            "`genir rag train-checker`); may be repeated: the others stand beside the first.",
             show_default="lexical, embedding",
         ),
     ] = None,

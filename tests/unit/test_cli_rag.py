@@ -53,21 +53,37 @@ def test_every_checker_is_measured_beside_the_baselines(world: Path, tmp_path: P
     done = rag("check", "--data-root", world / "data", "--out", tmp_path / "made", *options)
     assert done.exit_code == 0, done.output
     summary = json.loads((tmp_path / "made" / "summary.json").read_text())["checker"]
-    assert list(summary) == ["lexical", f"embedding:{world / 'encoder'}", "trained"]
-    for by_set in summary.values():
-        assert list(by_set) == ["halueval-qa", "halueval-qa-matched", "squad-swapped", "scifact"]
-        for figures in by_set.values():
-            assert list(figures) == ["auroc", "low", "high", "length", "containment", "pairs"]
-            assert 0.0 <= figures["low"] <= figures["auroc"] <= figures["high"] <= 1.0
-    swapped = summary["lexical"]["squad-swapped"]
+    assert list(summary) == ["halueval-qa", "halueval-qa-matched", "squad-swapped", "scifact"]
+    others = [f"embedding:{world / 'encoder'}", "trained"]
+    for figures in summary.values():
+        assert list(figures) == ["name", "auroc", "low", "high", "length", "containment", "pairs", "others"]
+        assert (figures["name"], list(figures["others"])) == ("lexical", others)
+        for one in (figures, *figures["others"].values()):
+            assert 0.0 <= one["low"] <= one["auroc"] <= one["high"] <= 1.0
+    swapped = summary["squad-swapped"]
     assert (swapped["auroc"], swapped["length"], swapped["containment"]) == (0.5, 0.5, 0.5)
     assert "squad-swapped" in done.output
     assert "length" in done.output
-    lines = [json.loads(line) for line in (tmp_path / "made" / "scores.jsonl").read_text().splitlines()]
-    assert {line["set"] for line in lines} == {"halueval-qa", "halueval-qa-matched", "squad-swapped", "scifact"}
-    assert all(list(line["scores"]) == list(summary) for line in lines)
-    manifest = json.loads((tmp_path / "made" / "manifest.json").read_text())
+    lines = [json.loads(line) for line in (tmp_path / "made" / "checker.scores.jsonl").read_text().splitlines()]
+    assert {line["set"] for line in lines} == set(summary)
+    assert all(list(line["scores"]) == ["lexical", *others] for line in lines)
+    manifest = json.loads((tmp_path / "made" / "checker.manifest.json").read_text())
     assert manifest["facts"]["left_out"]["scifact"] == 1
+
+
+def test_what_others_wrote_in_the_folder_stays(world: Path, tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text('{"atlas": {"bm25": {}}, "checker": {"old": {}}}')
+    arguments = ("check", "--data-root", world / "data", "--out", tmp_path, "--checker", "lexical")
+    assert rag(*arguments).exit_code == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["atlas"] == {"bm25": {}}
+    assert "old" not in summary["checker"]
+    assert rag(*arguments).exit_code == 0
+    (tmp_path / "checker.manifest.json").unlink()
+    refused = rag(*arguments)
+    assert "already holds another checker.scores.jsonl; give the name of a new folder" in str(refused.exception)
+    (tmp_path / "summary.json").write_text("[]")
+    assert "not a summary of figures" in str(rag(*arguments).exception)
 
 
 def test_json_for_programs(world: Path, tmp_path: Path) -> None:
