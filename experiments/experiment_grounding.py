@@ -8,6 +8,8 @@ data set.
     OUT/<data set>.<plot>.svg     hallucination by retriever, risk-coverage, reliability
     OUT/<data set>.manifest.json  written last: a data set without one is unfinished
 
+Costs are those of a question in all: the search, whenever it was made, the reading, and every step behind it.
+
 A condition's tables are data sets of the summary, "squad-small (poisoned)". Invariants: everything that is asked for is checked before
 the first file is written; thresholds and calibration come from dev questions alone; runs and answers are kept below `work` and reused
 where they are current.
@@ -31,10 +33,11 @@ from experiments.rag_evaluation.mitigated import check_mitigations, mitigated
 from experiments.rag_evaluation.plots import PLOTS, curves, write_plots
 from experiments.rag_evaluation.questions import choose_questions
 from experiments.rag_evaluation.reading import AnswerStore, fingerprint
+from experiments.rag_evaluation.sampling import check_samples, consistency_of, unsampled
 from experiments.rag_evaluation.settings import GroundingConfig
 from experiments.reading import joint_folder, make_reader_over
 from experiments.summary_file import merge_summary, read_summary
-from genir.errors import ArtefactError, ConfigError, MissingExtraError
+from genir.errors import ArtefactError, ConfigError, DataError, MissingExtraError
 from genir.formats import dataset_sha256, load_dataset
 from genir.manifest import MANIFEST, provenance, sha256_of, write_json
 from rag.joint.answerer import JointAnswerer
@@ -71,8 +74,9 @@ def run(
     ]
     parts = [_base(bench, arms)]
     for condition in config.conditions:
-        parts += MAKE[condition](bench, arms)
-        tell(f"condition {condition}")
+        made = MAKE[condition](bench, arms)
+        tell(f"condition {condition}" + ("" if any(part.rows for part in made) else ": nothing that it applies to"))
+        parts += made
     summary = {
         heading(bench.questions.name, part): table_figures(part.rows, config.loss, config.seed, config.resamples)
         for part in parts
@@ -119,6 +123,7 @@ def prepare(
     bench = Bench(config, dataset, questions, searcher, store, readers, labels, fingerprints, documents)
     check_conditions(bench)
     check_mitigations(bench)
+    check_samples(bench)
     return bench
 
 
@@ -133,7 +138,13 @@ def _joint(readers: Mapping[str, Reader]) -> tuple[JointModel, Path] | None:
 
 def _read_arm(bench: Bench, retriever: str, generator: str, tell: Callable[[str], None]) -> Arm:
     """An arm's answers to the questions, and to the dev questions with what they decide."""
-    answered = bench.read(bench.evidence(retriever, bench.questions.asked), generator)
+    evidence = bench.evidence(retriever, bench.questions.asked)
+    if retriever != "none" and not any(evidence.rankings.values()):
+        raise DataError(
+            f"retriever {retriever}: an empty run: it found no passage for any of the {len(evidence.queries)} questions; there is nothing "
+            "to read"
+        )
+    answered = bench.read(evidence, generator)
     dev, calibration = None, None
     if bench.questions.dev:
         dev = bench.read(bench.evidence(retriever, bench.questions.dev), generator)
@@ -149,8 +160,11 @@ def _base(bench: Bench, arms: Sequence[Arm]) -> Part:
         reference = bench.config.reference
         against = "" if arm.retriever == reference else bench.name(reference, arm.generator)
         name = bench.name(arm.retriever, arm.generator)
-        rows[name] = Row(arm.answered.values, against, arm.calibration, arm.answered.cost, whole=True)
+        values = arm.answered.values | consistency_of(bench, arm)
+        rows[name] = Row(values, against, arm.calibration, arm.answered.cost, whole=True)
     revised, answered, about = mitigated(bench, arms)
+    if bench.config.samples:
+        about["cannot_be_sampled"] = unsampled(bench)
     first = {bench.name(arm.retriever, arm.generator): arm.answered for arm in arms}
     return Part("", rows | revised, first | answered, about)
 
@@ -174,7 +188,10 @@ def _details(bench: Bench, arms: Sequence[Arm], parts: Sequence[Part]) -> dict[s
             bench.name(arm.retriever, arm.generator): curves(arm.answered.values, bench.config.loss) for arm in arms
         },
         "cost_a_question": {
-            name: row.cost.each(len(questions.asked)) for name, row in parts[0].rows.items() if row.cost is not None
+            name: row.cost.each(len(questions.asked))
+            for part in parts
+            for name, row in part.rows.items()
+            if row.cost is not None
         },
         "conditions": {heading(bench.questions.name, part): dict(part.about) for part in parts},
     }

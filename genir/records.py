@@ -100,7 +100,8 @@ class Citation:
     """Where a claim comes from: characters start..end (end exclusive) of a document's text.
 
     `passage` is the document's rank among the answer's passages, from 0 (-1: not recorded). `docid_tokens` and `identifier` are the DocID
-    as the model wrote it, in tokens and in words; both are empty where the retriever writes none.
+    as the model wrote it, in tokens and in words; both are empty where the retriever writes none. `written`: the reader itself gave it (by
+    a marker, by quoting, by naming the passage); otherwise the claim was attributed to it afterwards, by its words.
     """
 
     doc_id: str
@@ -110,6 +111,7 @@ class Citation:
     passage: int = -1
     docid_tokens: DocIDTokens = ()
     identifier: str = ""
+    written: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +119,7 @@ class Claim:
     """One statement of an answer: characters start..end (end exclusive) of the answer's text, with what it rests on.
 
     `support` is the checker's probability, 0..1, that the cited text says so; a claim without a citation has 0 and is unsupported.
+    `out_of_range`: how many of the reader's markers behind it name a passage that was not shown; they are no citations.
     """
 
     text: str
@@ -125,6 +128,7 @@ class Claim:
     citations: tuple[Citation, ...] = ()
     support: float = 0.0
     verdict: Verdict = "unsupported"
+    out_of_range: int = 0
 
 
 @dataclass(frozen=True, slots=True)

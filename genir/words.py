@@ -27,10 +27,11 @@ _ABBREVIATIONS = frozenset(_SHORT.split())
 _BEFORE_NUMBERS = frozenset(("no", "vol", "fig", "p", "pp", "ed", "op", "c", "ca"))  # words elsewhere: "He said no."
 _BOUNDARY = re.compile(
     r"[。！？｡]+[」』”’）〉》]*"  # full-width stops end a sentence whatever follows
-    r"|[.!?…]+[\"'”’)\]]*(?=\s+[\"'“‘(\[]*[^\W_])"  # others only in front of white space and a letter or digit
+    r"|[.!?…]+[\"'”’)\]]*(?=\s+[\"'“‘(\[]*[.+#@€£$¥]?[^\W_])"  # others only in front of white space and a letter or digit
     r"|\n\s*\n"
 )
-_GAP = re.compile(r"\s+[\"'“‘(\[]*")
+_GAP = re.compile(r"\s+([\"'“‘(\[]*)([.+#@€£$¥]?)")
+_MIXED_CASE = re.compile(r"[^\W\d_]+[A-Z]")  # macOS, iPhone, mRNA: a name, wherever it stands
 _INITIALS = re.compile(r"(?:[A-Za-z]\.)+[A-Za-z]")
 
 
@@ -66,7 +67,9 @@ def sentences(text: str) -> list[str]:
     """The sentences of a text, stripped, in order; together they hold all of its words.
 
     Full-width stops (。！？) and blank lines always end a sentence; . ! ? only in front of white space and a capital
-    letter, a digit or a script without case, and a full stop not behind an initial or a common abbreviation.
+    letter, a digit or a script without case, and a full stop not behind an initial or a common abbreviation. A small
+    letter begins a sentence where a sign stands before it (".no", "#tag"), in a name like "macOS", and, behind a full
+    stop, within double quotation marks ('. "cub" is').
     """
     pieces: list[str] = []
     start = 0
@@ -84,8 +87,10 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
         return True
     gap = _GAP.match(text, match.end())
     following = text[gap.end()] if gap else ""
-    if following.islower():
-        return False
+    if gap and following.islower():
+        quoted = stop == "." and any(mark in gap[1] for mark in '"“')
+        if not (quoted or gap[2] or _MIXED_CASE.match(text, gap.end())):
+            return False
     if stop != ".":
         return True
     before = text[start : match.start()].rsplit(maxsplit=1)

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 from genir.records import Citation, Document
 from rag.sentences import split_sentences, words
+from rag.verification import content_words, telling_words
 
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """The best sentence for an answer: its citation (None where no word of the answer is found) and the lexical support in 0..1."""
+    """The best sentence for an answer: its citation (None where no telling word of it is found) and the lexical support in 0..1."""
 
     citation: Citation | None
     support: float
@@ -44,12 +45,15 @@ def attribute(
 ) -> Attribution:
     """The sentence that supports `answer` best, of all passages or of those numbered `among`.
 
+    Only sentences that hold a telling word of the answer are compared (`rag.verification.telling_words`): one that shares nothing but
+    stop words, or the question's own words, with it says nothing of it. An answer of stop words alone comes from nowhere.
     Sentences compare by: the share of the answer's words that they hold, whether those stand as one run, the share of the question's
     words that sentence and title hold, then the passages' order.
     """
     said, asked = words(answer), set(words(question))
-    if not said:
+    if not content_words(answer):
         return NO_ATTRIBUTION
+    telling = set(telling_words(answer, question))
     best, best_key = NO_ATTRIBUTION, (0.0, False, -1.0)
     for index in range(len(passages)) if among is None else among:
         passage = passages[index]
@@ -57,15 +61,17 @@ def attribute(
         for start, end in split_sentences(passage.text):
             sentence = words(passage.text[start:end])
             held = set(sentence)
-            support = lexical_support(answer, passage.text[start:end])
+            if not telling & held:
+                continue
+            support = sum(word in held for word in said) / len(said)
             overlap = len(asked & (held | title)) / len(asked) if asked else 0.0
             key = (support, contains(sentence, said), overlap)
-            if support > 0 and key > best_key:
+            if key > best_key:
                 best_key = key
                 best = Attribution(quote(passage, start, end, index), support, index)
     return best
 
 
-def quote(passage: Document, start: int, end: int, rank: int) -> Citation:
-    """The citation of characters start..end of a passage, the one numbered `rank` from 0."""
-    return Citation(passage.doc_id, start, end, passage.text[start:end], passage=rank)
+def quote(passage: Document, start: int, end: int, rank: int, written: bool = False) -> Citation:
+    """The citation of characters start..end of a passage, the one numbered `rank` from 0; see `Citation.written`."""
+    return Citation(passage.doc_id, start, end, passage.text[start:end], passage=rank, written=written)

@@ -5,29 +5,26 @@ threshold, it is answered once more, from passages. After Mallen et al. 2023 (ad
 Jiang et al. 2023 (FLARE, by token probability). The threshold is the one of the greatest utility on dev questions: the mean score less
 `price` for every search; of equals the one that searches least.
 
-Invariants: threshold NEVER searches for no question, ALWAYS for every one; a closed-book abstention has signal 0. Known gap: seconds are
-those of batches as they were run.
+Invariants: threshold NEVER searches for no question, ALWAYS for every one; a closed-book abstention has signal 0. What a gate buys against
+never and always is measured by `genir rag eval --conditions gate` (`experiments.rag_evaluation.gating`).
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from genir.config import from_mapping
 from genir.errors import ArtefactError, ConfigError, DataError, GenirError
 from genir.manifest import write_json
-from genir.measures import bootstrap_interval
 from genir.protocols import Generator, Retriever
 from genir.records import Answer, Document, Query
 from rag.answering import answer
-from rag.mitigations.cost import Cost, Meter
-from rag.mitigations.signals import ConfidenceSignal, ConsistencySignal, Signal, SupportSignal
-from rag.reading import Reader, as_reader
-from rag.scoring import score_answer, summarise
+from rag.mitigations.signals import ConfidenceSignal, Signal
+from rag.reading import Reader
+from rag.scoring import score_answer
 
 NEVER, ALWAYS = -1.0, 1.0  # below, and at, every value of a signal
-POLICY_MEASURES = ("EM", "F1", "hallucination", "coverage")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +55,6 @@ class Gate:
             return from_mapping(cls, json.loads(path.read_text(encoding="utf-8")), str(path))
         except (OSError, ValueError, TypeError, GenirError) as error:
             raise ArtefactError(f"{path}: not a gate ({error}); tune it again on dev questions") from None
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """One way to decide: its answers, measures with 95 % intervals, the share of questions searched for, and the cost of all of them."""
-
-    name: str
-    answers: tuple[Answer, ...]
-    mean: Mapping[str, float]
-    intervals: Mapping[str, tuple[float, float]]
-    searched: float
-    cost: Cost
-
-    def row(self) -> dict[str, object]:
-        """Plain values for a table or JSON; costs are a question's."""
-        plain: dict[str, object] = {"policy": self.name, "questions": len(self.answers)}
-        for measure, value in self.mean.items():
-            plain[measure] = value
-            plain[f"{measure} low"], plain[f"{measure} high"] = self.intervals[measure]
-        return plain | {"searched": self.searched} | self.cost.each(len(self.answers))
 
 
 def tune_gate(
@@ -133,79 +110,6 @@ def answer_adaptively(
     for row, grounded in zip(rows, again, strict=True):
         answers[row] = grounded
     return answers
-
-
-def compare_policies(
-    queries: Sequence[Query],
-    retriever: Retriever,
-    reader: Reader | Generator,
-    documents: Mapping[str, Document],
-    gate: Gate,
-    k: int = 3,
-    signal: Signal | None = None,
-    closed_book: Reader | Generator | None = None,
-    seed: int = 0,
-) -> list[Policy]:
-    """Three rows: never, always and adaptively retrieving, on the same questions with the same reader.
-
-    Every question is read closed-book once and grounded once: the adaptive answers are those that `answer_adaptively` gives, and each
-    policy's cost is that of what it would have run, the signal's samples or checks included. Raises ConfigError without questions, and as
-    `answer_adaptively` does.
-    """
-    if not queries:
-        raise ConfigError("no questions to compare policies on: expected at least one")
-    asked = _matching(gate, signal)
-    memory, closed = _measured(queries, None, closed_book or reader, documents, k)
-    meter = Meter()
-    values = _counted(asked, meter).of(closed, documents)
-    taken = [gate.searches(value) for value in values]
-    needed, found = _measured([q for q, go in zip(queries, taken, strict=True) if go], retriever, reader, documents, k)
-    spared, rest = _measured(
-        [q for q, go in zip(queries, taken, strict=True) if not go], retriever, reader, documents, k
-    )
-    grounded = {one.query_id: one for one in (*found, *rest)}
-    always = [grounded[query.query_id] for query in queries]
-    adaptive = [both[go] for go, both in zip(taken, zip(closed, always, strict=True), strict=True)]
-    share = sum(taken) / len(queries)
-    return [
-        _policy("never", closed, queries, 0.0, memory, seed),
-        _policy("always", always, queries, 1.0, needed + spared, seed),
-        _policy("adaptive", adaptive, queries, share, memory + meter.spent + needed, seed),
-    ]
-
-
-def _measured(
-    queries: Sequence[Query],
-    retriever: Retriever | None,
-    reader: Reader | Generator,
-    documents: Mapping[str, Document],
-    k: int,
-) -> tuple[Cost, list[Answer]]:
-    meter = Meter()
-    found = answer(
-        queries, meter.retriever(retriever) if retriever else None, meter.reader(as_reader(reader)), documents, k
-    )
-    return meter.spent, found
-
-
-def _policy(
-    name: str, answers: Sequence[Answer], queries: Sequence[Query], searched: float, cost: Cost, seed: int
-) -> Policy:
-    scores = summarise(answers, queries)
-    intervals = {
-        measure: bootstrap_interval(list(scores.per_query[measure].values()), seed) for measure in POLICY_MEASURES
-    }
-    mean = {measure: scores.mean[measure] for measure in POLICY_MEASURES}
-    return Policy(name, tuple(answers), mean, intervals, searched, cost)
-
-
-def _counted(signal: Signal, meter: Meter) -> Signal:
-    """The signal with what it asks counted."""
-    if isinstance(signal, SupportSignal):
-        return replace(signal, checker=meter.checker(signal.checker))
-    if isinstance(signal, ConsistencySignal):
-        return replace(signal, reader=replace(signal.reader, generator=meter.generator(signal.reader.generator)))
-    return signal
 
 
 def _matching(gate: Gate, signal: Signal | None) -> Signal:

@@ -3,10 +3,12 @@
 Passages come best first and are numbered from 1. The budget bounds the whole prompt: the question always stands; worked examples and
 earlier turns give way, the furthest first, before the best passage is cut (or, where it must be, below half of what is free); then come
 the passages (`rag.packing`). White space inside a passage, question or answer becomes one space: each is one line, which is what makes
-`parse_prompt` exact, and what keeps a passage from posing as another part of the prompt.
+`parse_prompt` exact, and what keeps a passage from posing as another part of the prompt. A model's own markers (`</s>`, a chat's turns)
+are the generators' to read as text: `rag.chat_template`.
 """
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -32,6 +34,7 @@ __all__ = [
     "may_be_unknown",
     "one_line",
     "parse_prompt",
+    "say_left_out",
     "turns_text",
 ]
 
@@ -59,12 +62,16 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """The text, and how much of what was given stands in it: the first `passages`, the last `shots` and the last `turns`."""
+    """The text, and how much of what was given stands in it: the first `passages`, the last `shots` and the last `turns`.
+
+    `left_out`: how many of them do not, in this order.
+    """
 
     text: str
     passages: int = 0
     shots: int = 0
     turns: int = 0
+    left_out: tuple[int, int, int] = (0, 0, 0)
 
 
 def build_prompt(
@@ -124,8 +131,28 @@ def compose(
         text = whole(lines, prompt)
         excess = count(text) - budget  # tokens of parts need not add up to those of the whole
         if excess <= 0:
-            return replace(prompt, text=text, passages=len(lines))
+            left_out = len(texts) - len(lines), len(shots) - prompt.shots, len(turns) - prompt.turns
+            return replace(prompt, text=text, passages=len(lines), left_out=left_out)
         room -= excess
+
+
+def say_left_out(prompts: Sequence[Prompt]) -> None:
+    """Warn, in one line with counts, where prompts had no room for passages, worked examples or earlier turns."""
+    short = [prompt for prompt in prompts if any(prompt.left_out)]
+    if not short:
+        return
+    kept = [sum(counts) for counts in zip(*((one.passages, one.shots, one.turns) for one in short), strict=True)]
+    lost = [sum(counts) for counts in zip(*(one.left_out for one in short), strict=True)]
+    told = [
+        f"{gone} of {gone + held} {what}"
+        for what, gone, held in zip(("passages", "worked examples", "earlier turns"), lost, kept, strict=True)
+        if gone
+    ]
+    warnings.warn(
+        f"{' and '.join(told)} did not fit the prompts of {len(short)} of {len(prompts)} questions and were left out: give fewer or "
+        "shorter ones, or a model with a longer context",
+        stacklevel=3,
+    )
 
 
 def parse_prompt(prompt: str, template: PromptTemplate = DEFAULT_TEMPLATE) -> tuple[str, list[str]]:

@@ -6,6 +6,7 @@ the small reader) implement `read` themselves. A reader may also know conversati
 """
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -16,10 +17,11 @@ from genir.records import Document
 from rag.demonstrations import Demonstrations
 from rag.markers import take_markers, visible
 from rag.packing import count_words
-from rag.prompt import DEFAULT_TEMPLATE, Prompt, PromptTemplate, Turn, compose, is_unknown
+from rag.prompt import DEFAULT_TEMPLATE, Prompt, PromptTemplate, Turn, compose, is_unknown, say_left_out
 
 PROMPT_WORDS = 600  # where a generator cannot count its tokens
 PROMPT_TOKENS = 2048  # most of them, however long the context
+_STUMP = re.compile(r"[\[【][\d\s,，、;–-]*\Z")  # a citation marker without its end
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ class GeneratorReader:
 
     `budget` bounds the prompt: in tokens where the generator counts them (by default what its context leaves, at most PROMPT_TOKENS),
     else in words (PROMPT_WORDS). `min_logprob`: abstain where the mean log-probability (nats a token) of the reply lies below; generators
-    that give none are not cut. `demonstrations` chooses worked examples for every question.
+    that give none are not cut. `demonstrations` chooses worked examples for every question. What does not fit the prompts is counted in a
+    warning. Where the reply was cut for its length, the beginning of a citation marker at its end is no text of it.
     """
 
     generator: Generator
@@ -113,6 +116,7 @@ class GeneratorReader:
     ) -> list[Reading]:
         """One generation a question, behind its earlier turns."""
         prompts = [self.prompt(*one) for one in zip(questions, passages, turns, strict=True)]
+        say_left_out(prompts)
         generations = self.generator.generate([prompt.text for prompt in prompts], self.params)
         return [self._reading(*both) for both in zip(prompts, generations, strict=True)]
 
@@ -121,6 +125,7 @@ class GeneratorReader:
     ) -> Iterator[str | Reading]:
         """Pieces as the generator writes them; with `min_logprob` all at once, since nothing is to be shown that falls below it."""
         prompt = self.prompt(question, passages, turns)
+        say_left_out([prompt])
         if self.min_logprob > float("-inf"):
             [generation] = self.generator.generate([prompt.text], self.params)
             reading = self._reading(prompt, generation)
@@ -158,7 +163,7 @@ class GeneratorReader:
         return min(wanted, context - self.params.max_new_tokens)
 
     def _reading(self, prompt: Prompt, generation: Generation) -> Reading:
-        text, logprobs = generation.text.strip(), generation.logprobs
+        text, logprobs = _uncut(generation).strip(), generation.logprobs
         confidence = sum(logprobs) / len(logprobs) if logprobs else 0.0
         certain = math.exp(confidence) if logprobs else 0.0
         if is_unknown(take_markers(text)[0], self.template) or confidence < self.min_logprob:
@@ -173,11 +178,23 @@ class _Streamed:
         self.pieces, self.generation = pieces, Generation("")
 
     def __iter__(self) -> Iterator[str]:
+        held = ""  # what may be the stump of a marker
         for piece in self.pieces:
             if isinstance(piece, Generation):
                 self.generation = piece
-            else:
-                yield piece
+                continue
+            text = held + piece
+            stump = _STUMP.search(text)
+            sure = stump.start() if stump else len(text)
+            held = text[sure:]
+            yield text[:sure]
+        if self.generation.finish_reason != "length":
+            yield held
+
+
+def _uncut(generation: Generation) -> str:
+    """Its text, without the beginning of a citation marker where the last token allowed fell into one."""
+    return _STUMP.sub("", generation.text) if generation.finish_reason == "length" else generation.text
 
 
 def stream_generation(generator: Generator, prompt: str, params: SamplingParams) -> Iterator[str | Generation]:

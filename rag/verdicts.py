@@ -7,12 +7,10 @@ the sentence nearest to the question, which becomes its citation where the check
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from genir.records import Citation, Claim, Document, Verdict
+from genir.records import Citation, Claim, Document
 from rag.attribution import attribute
 from rag.sentences import split_sentences
 from rag.verification import Statement, Support, SupportChecker
-
-EVEN = 0.5  # a verdict other than "unsupported" needs a probability above it
 
 
 def judge(
@@ -53,14 +51,12 @@ def evidence_of(citations: Iterable[Citation], passages: Sequence[Document]) -> 
 
 
 def _nearest(claim: Claim, question: str, passages: Sequence[Document]) -> tuple[Citation, ...]:
-    found = attribute(f"{question} {claim.text}", question, passages).citation
+    found = attribute(f"{question} {claim.text}", "", passages).citation
     return () if found is None else (found,)
 
 
 def _judged(claim: Claim, sources: tuple[Citation, ...], said: Support) -> Claim:
-    verdict: Verdict = "unsupported"
-    if max(said.supported, said.contradicted) > EVEN:
-        verdict = "supported" if said.supported >= said.contradicted else "contradicted"
+    verdict = said.verdict()
     if verdict == "unsupported" and not claim.citations:
         return claim
     return replace(claim, citations=sources, support=said.supported, verdict=verdict)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 from experiments.cli import main
 from genir.formats import write_dataset
@@ -69,10 +70,17 @@ class Outcome:
 
 
 def genir(*arguments: object) -> Outcome:
-    """Run the command `genir` with these arguments."""
+    """Run the command `genir` with these arguments; its default checker is the one without a model."""
     out, err = io.StringIO(), io.StringIO()
     code = 0
-    with warnings.catch_warnings(record=True) as caught, redirect_stdout(out), redirect_stderr(err), _argv(arguments):
+    lexical = patch("experiments.checkers.benchmark.default_checker", return_value="lexical")
+    with (
+        warnings.catch_warnings(record=True) as caught,
+        redirect_stdout(out),
+        redirect_stderr(err),
+        lexical,
+        _argv(arguments),
+    ):
         warnings.simplefilter("always", UserWarning)
         try:
             main()

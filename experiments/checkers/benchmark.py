@@ -11,6 +11,7 @@ AUROC of those baselines on the same statements, `others` the figures of the che
 
 import json
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,17 +25,18 @@ from genir.formats import dataset_sha256
 from genir.manifest import MANIFEST, provenance, sha256_of, write_atomically, write_json
 from rag.checkers.embedding import EmbeddingChecker
 from rag.checkers.nli import NLIChecker
+from rag.checkers.shipped import ShippedChecker, features_can_run
 from rag.checkers.trained import ClaimChecker
 from rag.verification import LexicalChecker, SupportChecker
 
 STAGE = "checker benchmark"
 FOLDERS = ("halueval-qa", "squad-small", "scifact")
 KEY, _SCORES, _MANIFEST = "checker", "checker.scores.jsonl", "checker.manifest.json"
-_SOURCES = {"lexical": "", "embedding": "[:NAME_OR_DIR]", "trained": ":DIR", "nli": ":NAME_OR_DIR"}
+_SOURCES = {"lexical": "", "features": "", "embedding": "[:NAME_OR_DIR]", "trained": ":DIR", "nli": ":NAME_OR_DIR"}
 
 
 def make_checker(text: str, device: str = "auto", cache: Path | None = None) -> SupportChecker:
-    """A checker by KIND or KIND:SOURCE: lexical, embedding (any encoder), trained:DIR, nli:NAME.
+    """A checker by KIND or KIND:SOURCE: features (the trained one that ships), lexical, embedding (any encoder), trained:DIR, nli:NAME.
 
     Raises ConfigError for an unknown kind, or a source that is missing or too much.
     """
@@ -46,11 +48,25 @@ def make_checker(text: str, device: str = "auto", cache: Path | None = None) -> 
         raise ConfigError(f"checker {text!r}: expected {kind}{wanted}")
     if kind == "lexical":
         return LexicalChecker()
+    if kind == "features":
+        return ShippedChecker(cache, device)
     if kind == "embedding":
         return EmbeddingChecker(TextEncoder(source or DEFAULT_ENCODER, device=device, cache_dir=cache))
     if kind == "trained":
         return ClaimChecker.load(Path(source), cache, device)
     return NLIChecker(source, device=device)
+
+
+def default_checker() -> str:
+    """`features` where it can run, else `lexical`, with a warning: that one calls supported whatever is copied from the evidence."""
+    if features_can_run():
+        return "features"
+    warnings.warn(
+        "claims are judged by their words alone (lexical), which sees no wrong copy and no contradiction: "
+        "pip install 'genir[dense]' for the trained checker",
+        stacklevel=2,
+    )
+    return "lexical"
 
 
 def check_checkers(

@@ -5,11 +5,13 @@ measured on rivals of the dev questions with even numbers, its start included. T
 dev questions with odd numbers, which the scorer has neither learnt from nor been chosen by; `sentence` on SciFact's training claims,
 where given. Without the scorer ("features") the head is fitted on the training questions.
 
+What the heads make of statements is told for the dev questions with even numbers, which neither is fitted on.
+
 Invariant: test splits are not even read.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -31,12 +33,13 @@ from rag.checkers.network import Asked, SpanScorer
 from rag.checkers.spans import stand
 from rag.checkers.trained import ClaimChecker, Lesson
 from rag.checkers.training import CheckerTraining, SpanLesson, SpanObjective, examples_of
-from rag.verification import Statement
+from rag.verification import VERDICTS, Statement
 
 STAGE = "claim checker"
 MADE_BY = "genir rag train-checker"
 _FOLDER = TrainingFolder(STAGE, "checker", ("checker.json", "checker.safetensors", "spans", "training.json"))
-_FITTED = 1000  # questions at most that a logistic head is fitted on: it has some fifty weights
+_FITTED = 500  # questions at most that a logistic head is fitted on: it has some fifty weights
+_JUDGED = 100  # dev questions at most whose statements it gives verdicts to
 _LABELS: dict[str, Verdict] = {"SUPPORT": "supported", "CONTRADICT": "contradicted"}
 
 
@@ -131,6 +134,7 @@ def train_checker(
     facts |= {
         "measure": f"AUROC of {chosen_by.pairs} swapped answers of the dev questions with even numbers",
         "checker_dev": auroc(score_statements(checker, chosen_by.judged), chosen_by.judged).value,
+        "verdicts_dev": verdict_table(checker, list(answer_lessons(Questions.of(dev[0], "dev"), seed, _JUDGED))),
         "statements": len(statements),
         "seconds": round(time.monotonic() - begun, 1),
     }
@@ -148,6 +152,14 @@ def half_of(dataset: Dataset, split: str, parity: int) -> Dataset:
     judged = dataset.qrels[split].judgements
     kept = {query_id: judged[query_id] for query_id in list(judged)[parity::2]}
     return Dataset(dataset.name, dataset.corpus, dataset.queries, {**dataset.qrels, split: Qrels(kept)})
+
+
+def verdict_table(checker: ClaimChecker, lessons: Sequence[Lesson]) -> dict[Verdict, dict[Verdict, int]]:
+    """right verdict -> given verdict -> how many of the lessons: what the one threshold of all checkers makes of its probabilities."""
+    table: dict[Verdict, dict[Verdict, int]] = {right: dict.fromkeys(VERDICTS, 0) for right in VERDICTS}
+    for lesson, said in zip(lessons, checker.check([lesson.statement for lesson in lessons]), strict=True):
+        table[lesson.verdict][said.verdict()] += 1
+    return table
 
 
 def sentence_lessons(scifact: Path, split: str) -> list[Lesson]:

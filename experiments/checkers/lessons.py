@@ -134,9 +134,11 @@ def stretch(text: str, place: Place, words: int, rng: random.Random) -> Place:
 def answer_lessons(questions: Questions, seed: int, most: int = 0) -> Iterator[Lesson]:
     """Statements for the head `answer`, of `most` questions drawn at random where there are more: right and wrong answers.
 
-    Right: the answer. Wrong: a rival; a span of another passage, with that one, which does not answer, and with this one, which does not
-    hold it; the answer with its last word from there. Each stands there bare, and behind words of the question, so that form tells
-    nothing.
+    Supported: the answer. Contradicted, since the evidence answers the question with something else: a rival; a span of another passage;
+    the answer with its last word from there. Unsupported, since the evidence does not answer: another passage of the article, with one
+    of its spans, and with the answer, which it does not hold. Each stands there bare, and behind words of the question, so that form
+    tells nothing; against the whole passage, and against the sentences alone in which the answer stands, or the rival, which then is
+    unsupported.
     """
     rng = random.Random(f"{seed} statements")
     queries = rng.sample(questions.queries, most) if 0 < most < len(questions.queries) else questions.queries
@@ -146,20 +148,40 @@ def answer_lessons(questions: Questions, seed: int, most: int = 0) -> Iterator[L
         if found is None:
             continue
         answer, spans = found
-        claims: list[tuple[str, Document, Verdict]] = [(answer, document, "supported")]
+        home, told = document.text, sentences_with(query.answers, document)
+        claims: list[tuple[str, str, Verdict]] = [(answer, home, "supported"), (answer, told, "supported")]
         if spans:
-            claims.append((_text(document, rng.choice(spans)), document, "unsupported"))
+            rival = _text(document, rng.choice(spans))
+            apart = sentences_with([rival], document)
+            contradicted = any(find(one, apart) for one in query.answers)
+            claims.append((rival, home, "contradicted"))
+            claims.append((rival, apart, "contradicted" if contradicted else "unsupported"))
         other = rng.choice(questions.article_of[document.doc_id])
         foreign = [] if _holds(other, query) else rivals(answer, other.text, query.answers, query.text)
+        if not _holds(other, query):
+            start, end = rng.choice(split_sentences(other.text))
+            claims += [(answer, text, "unsupported") for text in (other.text, other.text[start:end])]
         if foreign:
             stranger = _text(other, rng.choice(foreign))
             mixed = " ".join([*answer.split()[:-1], stranger.split()[-1]])
             absent = [claim for claim in dict.fromkeys((stranger, mixed)) if not find(claim, document.text)]
-            claims += [(stranger, other, "unsupported"), *((claim, document, "unsupported") for claim in absent)]
+            claims += [(stranger, text, "unsupported") for text in (other.text, sentences_with([stranger], other))]
+            claims += [(claim, text, "contradicted") for claim in absent for text in (home, told)]
         echo = " ".join(query.text.rstrip("?").split()[1:])
         for claim, evidence, verdict in claims:
-            yield Lesson(Statement(claim, evidence.text, query.text), verdict)
-            yield Lesson(Statement(f"{echo} {claim}", evidence.text, query.text), verdict)
+            yield Lesson(Statement(claim, evidence, query.text), verdict)
+            yield Lesson(Statement(f"{echo} {claim}", evidence, query.text), verdict)
+
+
+def sentences_with(phrases: Sequence[str], document: Document) -> str:
+    """The sentences of a passage in which a phrase stands, behind its title: what a citation is read as."""
+    places = [place for phrase in phrases for place in find(phrase, document.text)]
+    held = [
+        document.text[start:end]
+        for start, end in split_sentences(document.text)
+        if any(place[0] < end and start < place[1] for place in places)
+    ]
+    return " ".join([f"{document.title}.", *held] if document.title else held)
 
 
 def _text(document: Document, place: Place) -> str:

@@ -26,7 +26,7 @@ def answer(
     model: Model = None,
     k: of_answer.Passages = 3,
     num_beams: Beams = None,
-    checker: of_answer.Checker = "lexical",
+    checker: of_answer.Checker = None,
     follow_ups: of_answer.FollowUps = None,
     condense: of_answer.Condense = "rules",
     template: of_answer.Template = None,
@@ -41,7 +41,7 @@ def answer(
     as_json: Json = False,
 ) -> None:
     """Answer a question from the documents that a retriever finds, and show where each claim of the answer stands."""
-    from experiments.checkers.benchmark import make_checker
+    from experiments.checkers.benchmark import default_checker, make_checker
     from experiments.reading import default_generator, make_reader_over
     from experiments.retrieval import build_retriever, check_question
     from genir.errors import ConfigError
@@ -58,7 +58,7 @@ def answer(
     wording = _template(template, language, question)
     chosen = generator or default_generator(question)
     found_by = _retriever_name(retriever, chosen, model)
-    judge = make_checker(checker, device, cache)
+    judge = make_checker(checker or default_checker(), device, cache)
     dataset = load_dataset(data)
     reader = make_reader_over(chosen, dataset, data, device)
     reader = _worded(reader, wording, template is not None, _demonstrations(dataset, shots, shots_by, seed))

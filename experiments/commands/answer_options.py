@@ -17,20 +17,21 @@ Generator = Annotated[
     str | None,
     typer.Option(
         "--generator",
-        help="extractive (the best sentence), span or llama (readers whose weights ship, for English), a reader folder "
-        "(runs/demo/reader), any Hugging Face causal language model by name or folder, or KIND:SOURCE: joint:DIR (of `genir train-joint`: "
-        "finds its passage by itself unless a --retriever is named), llama:FOLDER, vllm:NAME, openai:URL.",
+        help="extractive (the best sentence), span or llama (readers whose weights ship, for English; both copy their answer out of a "
+        "passage), a reader folder (runs/demo/reader), any Hugging Face causal language model by name or folder, or KIND:SOURCE: joint:DIR "
+        "(of `genir train-joint`: finds its passage by itself unless a --retriever is named), llama:FOLDER, vllm:NAME, openai:URL.",
         show_default="span where its weights ship and the question is English, else extractive",
     ),
 ]
 Passages = Annotated[int, typer.Option("-k", help="Passages to read; a joint model reads the best one.")]
 Checker = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--checker",
         metavar="KIND",
-        help="What says whether a claim is supported: lexical, embedding[:NAME], nli:NAME (any Hugging Face NLI model), trained:DIR (of "
-        "`genir rag train-checker`).",
+        help="What says whether a claim is supported: features (the trained one that ships; English), lexical, embedding[:NAME], nli:NAME "
+        "(any Hugging Face NLI model), trained:DIR (of `genir rag train-checker`).",
+        show_default="features with the extra dense, else lexical",
     ),
 ]
 FollowUps = Annotated[

@@ -39,8 +39,8 @@ def check(
         typer.Option(
             "--checker",
             metavar="KIND",
-            help="lexical, embedding or embedding:NAME (any encoder), nli:NAME (any Hugging Face NLI model), trained:DIR (made by "
-            "`genir rag train-checker`); may be repeated: the others stand beside the first.",
+            help="features (ships with the package), lexical, embedding or embedding:NAME (any encoder), nli:NAME (any Hugging Face NLI "
+            "model), trained:DIR (made by `genir rag train-checker`); may be repeated: the others stand beside the first.",
             show_default="lexical, embedding",
         ),
     ] = None,
@@ -116,10 +116,16 @@ def evaluate(
     split: of_eval.Split = "test",
     limit: of_eval.Limit = 0,
     k: of_eval.Passages = 3,
-    checker: of_eval.Checker = "lexical",
+    checker: of_eval.Checker = None,
     against: of_eval.Against = None,
     loss: of_eval.Loss = "hallucination",
     coverage: of_eval.Coverage = 0.9,
+    target: of_eval.Target = "coverage",
+    risk: of_eval.Risk = 0.1,
+    signal: of_eval.Signal = "confidence",
+    samples: of_eval.Samples = 0,
+    temperature: of_eval.Temperature = 0.7,
+    search_price: of_eval.SearchPrice = 0.0,
     entities: of_eval.Entities = None,
     name: of_eval.Name = None,
     seed: of_eval.Seed = 0,
@@ -135,6 +141,7 @@ def evaluate(
     Writes summary.json (means with 95 % intervals, paired differences, Holm-corrected), answers.jsonl (every prompt and answer), plots and
     a manifest. Confidences are calibrated, and thresholds chosen, on dev questions. An interrupted run goes on where it was.
     """
+    from experiments.checkers.benchmark import default_checker
     from experiments.experiment_grounding import run
     from experiments.rag_evaluation.figures import table
     from experiments.rag_evaluation.settings import GroundingConfig, split_names, split_steps
@@ -149,11 +156,17 @@ def evaluate(
         split=split,
         limit=limit,
         k=k,
-        checker=checker,
+        checker=checker or default_checker(),
         seed=seed,
         against=against or "",
         loss=loss,
         coverage=coverage,
+        target=target,
+        risk=risk,
+        signal=signal,
+        samples=samples,
+        temperature=temperature,
+        search_price=search_price,
         entities=entities or "",
         name=name or "",
         resamples=resamples,

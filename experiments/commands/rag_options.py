@@ -29,22 +29,29 @@ Mitigations = Annotated[
     str,
     typer.Option(
         "--mitigations",
-        help="Steps, separated by commas: abstain, verify, edit, verify-and-edit, copy, copy-decode, contrast. Each alone, and all in "
-        "this order.",
+        help="Steps, separated by commas: contrast, copy-decode, verify-and-edit, verify, edit, copy, abstain. Each alone, and all of them "
+        "one behind another in this order, however they are given: what reads anew first (contrast and copy-decode each in a row of its "
+        "own), abstain last.",
     ),
 ]
 Conditions = Annotated[
     str,
     typer.Option(
         "--conditions",
-        help="Separated by commas: poisoned, removed, distractors, push-back, popularity, unanswerable, wording.",
+        help="Separated by commas: poisoned, removed, distractors, push-back, popularity, unanswerable, wording, gate (retrieve or not: "
+        "never, always, or where the closed-book answer is unsure).",
     ),
 ]
 Split = Annotated[str, typer.Option("--split", help="Split to measure on.")]
 Limit = Annotated[int, typer.Option("--limit", help="Questions at most, from all over the split; 0 for all.")]
 Passages = Annotated[int, typer.Option("-k", help="Passages to read.")]
 Checker = Annotated[
-    str, typer.Option("--checker", help="What judges claims: lexical, embedding[:NAME], nli:NAME, trained:DIR.")
+    str | None,
+    typer.Option(
+        "--checker",
+        help="What judges claims: features (the trained one that ships), lexical, embedding[:NAME], nli:NAME, trained:DIR.",
+        show_default="features with the extra dense, else lexical",
+    ),
 ]
 Against = Annotated[
     str | None,
@@ -60,6 +67,37 @@ Loss = Annotated[
 ]
 Coverage = Annotated[
     float, typer.Option("--coverage", help="Share of the dev questions with an answer that the tuned threshold keeps.")
+]
+Target = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        help="What abstain is tuned for on dev: coverage (keep --coverage, with the least risk), or risk (answer as many as --risk, "
+        "guaranteed with probability .9, allows).",
+    ),
+]
+Risk = Annotated[
+    float, typer.Option("--risk", help="Share of wrong ones among the answered that --target risk allows.")
+]
+Signal = Annotated[
+    str,
+    typer.Option(
+        "--signal",
+        help="What abstain and verify-and-edit decide by: confidence (the reader's), support (the checker's), or consistency (the share of "
+        "samples that agree; for language models).",
+    ),
+]
+Samples = Annotated[
+    int,
+    typer.Option(
+        "--samples",
+        help="Replies drawn from each language model to each question, for unigram inconsistency (SelfCheckGPT), semantic entropy and "
+        "log-probability; 0 for none.",
+    ),
+]
+Temperature = Annotated[float, typer.Option("--temperature", help="Of samples.")]
+SearchPrice = Annotated[
+    float, typer.Option("--search-price", help="What a search costs condition gate, in F1 a question.")
 ]
 Entities = Annotated[
     str | None,

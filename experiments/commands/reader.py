@@ -105,7 +105,8 @@ def train_llama(
 ) -> None:
     """Teach a small LLaMA to copy its answer out of passages, or to say that none is there.
 
-    It starts from a pretrained encoder. The dev split is read at every evaluation and the best weights are kept; then its confidence is
+    It only copies, as the span reader does: it writes no words of its own, and without passages it always abstains. It starts from a
+    pretrained encoder. The dev split is read at every evaluation and the best weights are kept; then its confidence is
     calibrated on dev. Ctrl-C leaves a checkpoint; --resume goes on from there. Use what is made with --generator DIR: the project's LLaMA
     engine serves it.
     """

@@ -33,9 +33,13 @@ def serve(
     encoder: Encoder = DEFAULT_ENCODER,
     cache: Cache = None,
     checker: Annotated[
-        str,
-        typer.Option("--checker", help="What says whether a claim is supported, as for `genir answer`."),
-    ] = "lexical",
+        str | None,
+        typer.Option(
+            "--checker",
+            help="What says whether a claim is supported, as for `genir answer`.",
+            show_default="features with the extra dense, else lexical",
+        ),
+    ] = None,
     device: Device = "auto",
     rate: Annotated[int, typer.Option("--rate", min=1, help="Most questions a minute and visitor.")] = 30,
     seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="Most seconds a question may take.")] = 60.0,
@@ -44,6 +48,7 @@ def serve(
     """Serve a page on which to ask: answers with numbered sources, the identifier over its tree; and a JSON API. Ctrl-C ends it."""
     from dataclasses import replace
 
+    from experiments.checkers.benchmark import default_checker
     from experiments.demo.limits import Limits
     from experiments.demo.server import base_url, check_installed
     from experiments.demo.server import serve as serve_page
@@ -56,7 +61,7 @@ def serve(
         from experiments.demo.start import find_holdings
 
         found = find_holdings(data, model, generator or (), demo, encoder, cache, device)
-        library = Library(replace(found, checker=checker))
+        library = Library(replace(found, checker=checker or default_checker()))
         held = library.holdings
         library.make_ready(library.retriever_names[0], library.reader_names[0])
 

@@ -96,10 +96,11 @@ def _confidence(answer: Answer, wording: Wording) -> str:
 
 
 def _legend(answer: Answer, wording: Wording) -> str:
-    """What the colours mean, those that the answer has first."""
+    """What the colours mean, those that the answer has first; "contradicted" only where it has that: not every checker says so."""
     had = {claim.verdict for claim in answer.claims}
+    shown = [verdict for verdict in VERDICTS if verdict != "contradicted" or verdict in had]
     entries = [
         element("span", escaped(wording.verdicts[verdict]), class_=f"claim {verdict}")
-        for verdict in sorted(VERDICTS, key=lambda one: one not in had)
+        for verdict in sorted(shown, key=lambda one: one not in had)
     ]
     return element("p", " ".join(entries), class_="legend")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from experiments.demo.answer_view import rank_of
+from experiments.demo.limits import DEFAULT_LIMITS
 from experiments.demo.progress import Asked, Passage, Progress
 from genir.records import Answer, Citation, Claim
 from rag.prompt import Turn
@@ -157,17 +158,22 @@ class AnswerReply(SearchReply):
         )
 
 
-class LimitsReply(BaseModel):
-    """What one client may take; see the README."""
+def _limit(name: str, what: str) -> Any:
+    """The field of a limit, with its usual value in the description."""
+    return Field(description=f"{what} {getattr(DEFAULT_LIMITS, name):,.0f} unless the server was started with another.")
 
-    question: int = Field(description="Characters.")
-    body: int = Field(description="Bytes of a request.")
-    rate: int = Field(description="Questions a minute and client.")
-    seconds: float = Field(description="Of a request.")
-    queue: int = Field(description="Requests at once, waiting ones included.")
-    passages: int = Field(description="Most that one question may read.")
-    turns: int = Field(description="Most of a history.")
-    history: int = Field(description="Characters of a history.")
+
+class LimitsReply(BaseModel):
+    """What one client may take of this server: the limits in force. Beyond one, a request is refused, and the error says which."""
+
+    question: int = _limit("question", "Most characters of a question; a longer one is refused (413).")
+    body: int = _limit("body", "Most bytes of a request's body (413).")
+    rate: int = _limit("rate", "Most questions a minute from one client, which is an address (429).")
+    seconds: float = _limit("seconds", "Most seconds that a request may take (504).")
+    queue: int = _limit("queue", "Most requests at once, of all clients, waiting ones included (503).")
+    passages: int = _limit("passages", "Most passages that one question may read.")
+    turns: int = _limit("turns", "Most earlier turns of a history.")
+    history: int = _limit("history", "Most characters of all turns of a history.")
 
 
 class HealthReply(BaseModel):

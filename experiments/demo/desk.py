@@ -118,7 +118,7 @@ class Desk:
 
     def _read(self, asked: Asked, passages: Sequence[Passage]) -> Iterator[str | Answer]:
         """The answer in pieces, then whole; whole at once where it may yet be held back."""
-        reader, found = self.library.reader(asked.generator), Found(asked.retriever, passages)
+        reader, found = self.library.reader_for(asked.generator, asked.question), Found(asked.retriever, passages)
         given = (asked.question, found, reader, self.library.documents, asked.k)
         checker = self.library.checker()
         if asked.threshold > 0:
@@ -126,7 +126,7 @@ class Desk:
         return answer_stream(*given, turns=asked.turns, checker=checker)
 
     def _from_memory(self, asked: Asked) -> Answer:
-        reader, documents = self.library.reader(asked.generator), self.library.documents
+        reader, documents = self.library.reader_for(asked.generator, asked.question), self.library.documents
         question = condensed(asked.question, asked.turns)  # earlier turns would tell what documents said
         [found] = answer_questions(question, None, reader, documents)
         return found

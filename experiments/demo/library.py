@@ -116,6 +116,19 @@ class Library:
             self._readers[name] = make_reader_over(held.readers[name], held.dataset, held.data, held.device)
         return self._readers[name]
 
+    def reader_for(self, name: str, question: str) -> "Reader":
+        """`reader`, worded in the language of the question where it has words of its own in the usual wording."""
+        from dataclasses import replace
+
+        from rag.generators.extractive import ExtractiveGenerator
+        from rag.reading import GeneratorReader
+        from rag.template import DEFAULT_TEMPLATE, load_template, written_in
+
+        reader, language = self.reader(name), written_in(question)
+        if isinstance(reader, GeneratorReader | ExtractiveGenerator) and reader.template == DEFAULT_TEMPLATE:
+            return replace(reader, template=load_template(language=language))
+        return reader
+
     def checker(self) -> "SupportChecker":
         """What says whether a claim is supported."""
         if self._checker is None:

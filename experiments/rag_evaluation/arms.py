@@ -14,13 +14,15 @@ from experiments.rag_evaluation.questions import only
 from experiments.registry import GENERATIVE
 from experiments.retrieval import Built, build_retriever, is_searched, search_split
 from genir.embedding import DEFAULT_ENCODER
-from genir.errors import ConfigError, DataError
+from genir.errors import ConfigError
 from genir.formats import read_run
 from genir.manifest import MANIFEST, read_manifest, sha256_of
 from genir.protocols import IdentifierWriter, Retriever
 from genir.records import Dataset, DocIDTokens, Qrels, Query, Run, ScoredDoc
 from rag.evaluation import OracleRetriever, RandomRetriever
 from rag.joint.model import JointModel
+from rag.mitigations.cost import Cost
+from retrievers.index_files import read_json
 
 JOINT = "joint"
 Rankings = Mapping[str, tuple[ScoredDoc, ...]]
@@ -48,18 +50,6 @@ class WritingPlayback(Playback):
         """See IdentifierWriter."""
         retriever = self.live()
         return retriever.written(doc_ids) if isinstance(retriever, IdentifierWriter) else {}
-
-
-@dataclass(frozen=True)
-class Lazy:
-    """A retriever that is built when it is first asked, for steps that may never search."""
-
-    name: str
-    live: Callable[[], Retriever]
-
-    def search(self, queries: Sequence[Query], k: int) -> Run:
-        """See Retriever."""
-        return self.live().search(queries, k)
 
 
 @dataclass
@@ -100,10 +90,18 @@ class Searcher:
         )
 
     def run(self, name: str, queries: Sequence[Query], depth: int) -> Rankings:
-        """The rankings of an arm, at least `depth` documents deep where it finds so many.
+        """The rankings of an arm, at least `depth` documents deep where it finds so many."""
+        return read_run(self._searched(name, queries, depth)).rankings
 
-        Raises DataError where not one question finds anything.
+    def cost(self, name: str, queries: Sequence[Query], depth: int) -> Cost:
+        """What the search behind `run` took when it was made, however often it is reused: one search a question, its seconds without
+        those of building the index.
         """
+        told = read_json(self._searched(name, queries, depth).with_suffix(".json"))["cost"]
+        return Cost(searches=told["queries"], seconds=told["search_seconds"])
+
+    def _searched(self, name: str, queries: Sequence[Query], depth: int) -> Path:
+        """The run file, searched now unless it is current."""
         made_of = {
             "dataset": sha256_of(self.data / "corpus.jsonl"),
             "asked": self._asked(name, queries),
@@ -117,21 +115,12 @@ class Searcher:
         path = self.work / "runs" / f"{name}-{digest}.trec"
         if not is_searched(path, made_of):
             search_split(self.built(name), only(self.dataset, queries, self.relevant), "asked", depth, path, made_of)
-        rankings = read_run(path).rankings
-        if not any(rankings.values()):
-            raise DataError(
-                f"retriever {name}: an empty run: it found no passage for any of the {len(queries)} questions; there is nothing to read"
-            )
-        return rankings
+        return path
 
     def playback(self, name: str, rankings: Rankings) -> Playback:
         """What answers by these rankings; its citations have the identifiers that a generative retriever writes."""
         writes = name in (*GENERATIVE, JOINT)
         return WritingPlayback(name, rankings, lambda: self.live(name)) if writes else Playback(name, rankings)
-
-    def lazy(self, name: str) -> Retriever:
-        """The retriever itself, built when it is first asked."""
-        return Lazy(name, lambda: self.live(name))
 
     def live(self, name: str) -> Retriever:
         """The retriever itself."""

@@ -78,17 +78,14 @@ class Bench:
         first = next(iter(self.readers))
         return retriever if generator == first else f"{retriever}, {self.labels[generator]}"
 
-    def rankings(self, retriever: str, queries: Sequence[Query]) -> Rankings:
-        """What an arm ranks for questions, deep enough to take the relevant ones away. Closed-book has none."""
-        most = max((len(self.questions.relevant.relevant(query.query_id)) for query in queries), default=0)
-        depth = self.config.k if retriever in ("oracle", "random") else self.config.k + min(most, MOST_RELEVANT)
-        return self.searcher.run(retriever, queries, depth)
-
     def evidence(self, retriever: str, queries: Sequence[Query]) -> Evidence:
-        """The questions with what the arm finds."""
+        """The questions with what the arm finds, deep enough to take the relevant documents away, and what finding it took."""
         if retriever == "none" or not queries:
             return Evidence(tuple(queries))
-        return Evidence(tuple(queries), self.searcher.playback(retriever, self.rankings(retriever, queries)))
+        most = max(len(self.questions.relevant.relevant(query.query_id)) for query in queries)
+        depth = self.config.k if retriever in ("oracle", "random") else self.config.k + min(most, MOST_RELEVANT)
+        playback = self.searcher.playback(retriever, self.searcher.run(retriever, queries, depth))
+        return Evidence(tuple(queries), playback, searched=self.searcher.cost(retriever, queries, depth))
 
     def shown(self, retriever: str, rankings: Rankings) -> Playback:
         """Other rankings of the same arm."""

@@ -7,10 +7,12 @@
     popularity    the same answers by the popularity of what is asked about (popqa: monthly page views), in powers of ten
     unanswerable  questions that nothing answers among the others: refusal, over-refusal
     wording       three wordings of the prompt, for generators that have prompts: how far the figures spread
+    gate          never, always, or adaptively retrieving                            experiments.rag_evaluation.gating
 
 Invariant: a condition that the data set or the readers do not allow is refused before anything is read (`check_conditions`), never left
-out silently. Known gap: `removed` takes documents out of rankings, not out of the index, so that BM25's word statistics stay those of
-the whole corpus.
+out silently. What only rankings or answers can tell (no passage that was found can be poisoned, no reader answers closed-book) gives a
+condition without rows, whose `about` says how many questions, or which readers, were left out; everything else stands. Known gap:
+`removed` takes documents out of rankings, not out of the index, so that BM25's word statistics stay those of the whole corpus.
 """
 
 import math
@@ -20,8 +22,9 @@ from dataclasses import replace
 
 from experiments.rag_evaluation.bench import Arm, Bench, Part, Row, restricted
 from experiments.rag_evaluation.distractors import distracted
+from experiments.rag_evaluation.gating import gated
 from experiments.rag_evaluation.poison import poisoned
-from experiments.rag_evaluation.pushback import pushed_back
+from experiments.rag_evaluation.pushback import doubts_of, pushed_back
 from experiments.rag_evaluation.reading import Answered
 from experiments.rag_evaluation.settings import ENDS
 from genir.errors import ConfigError, DataError
@@ -29,7 +32,7 @@ from rag.measures.per_question import PerQuery
 from rag.reading import GeneratorReader, Reader
 from rag.template import WORDINGS, load_template
 
-_LABELS = "poisoned|removed|distractors|push-back|popularity [^)]*|with unanswerable|wording"
+_LABELS = "poisoned|removed|distractors|push-back|popularity [^)]*|with unanswerable|wording|gate"
 
 
 def check_conditions(bench: Bench) -> None:
@@ -55,6 +58,28 @@ def check_conditions(bench: Bench) -> None:
     if "removed" in chosen and not evidence - set(ENDS):
         raise ConfigError(
             "condition removed: needs a retriever that searches (bm25, dense, ...), whose corpus can be changed"
+        )
+
+    _check_questions(bench)
+
+
+def _check_questions(bench: Bench) -> None:
+    """The same for what hangs on the questions and their right passages."""
+    chosen, questions = bench.config.conditions, bench.questions
+    if "gate" in chosen and not questions.dev:
+        raise DataError(
+            f"condition gate: {questions.name} has no dev questions to choose the threshold on; leave the condition out"
+        )
+    if "gate" in chosen and set(bench.config.retrievers) == {"none"}:
+        raise ConfigError("condition gate: needs a retriever beside none, to search or not to search with")
+    if "distractors" in chosen and not any(questions.relevant.relevant(query.query_id) for query in questions.asked):
+        raise DataError(
+            f"condition distractors: no question of {questions.name} has a right passage to put others beside; leave the condition out"
+        )
+    if "push-back" in chosen and not doubts_of(bench):
+        raise DataError(
+            f"condition push-back: of {len(questions.asked)} questions none has a right passage that holds an accepted answer beside "
+            "another span of its kind and length, so there is no wrong answer to name; give more questions, or leave the condition out"
         )
 
 
@@ -181,4 +206,5 @@ MAKE: Mapping[str, Callable[[Bench, Sequence[Arm]], list[Part]]] = {
     "popularity": popularity,
     "unanswerable": unanswerable,
     "wording": wording,
+    "gate": gated,
 }

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from experiments.rag_evaluation.bench import Row
 from experiments.rag_evaluation.calibration import TUNED, calibrated_figures, tuned
+from experiments.rag_evaluation.gating import SEARCHES
 from experiments.tables import figure
 from genir.measures import bootstrap_interval, holm, randomisation_test
 from rag.measures.estimates import RESAMPLES, Estimate, estimate, estimates
@@ -24,6 +25,7 @@ from rag.measures.per_question import PerQuery
 from rag.measures.selective import area_under_risk_coverage, risk_coverage
 
 TESTED = ("EM", "F1", "hallucination", "fact-conflicting", "coverage")
+CONSISTENCY = ("unigram inconsistency, average", "semantic entropy (text)", "mean log-probability")
 SHOWN = ("EM", "F1", "hallucination", "fact-conflicting", "abstention", "refusal", "over-refusal")
 _REFUSALS = ("over-refusal", f"refusal {TUNED}", f"over-refusal {TUNED}")  # shown where there is something to refuse
 Figures = dict[str, dict[str, dict[str, Any]]]  # row -> measure -> {mean, low, high, perhaps delta}
@@ -71,7 +73,15 @@ def table_cells(found: Mapping[str, Mapping[str, Any]], measures: Sequence[str])
 
 def columns(found: Mapping[str, Mapping[str, Any]], loss: str) -> list[str]:
     """The measures to show: those that some row has."""
-    wanted = (*SHOWN, *_REFUSALS[1:], f"{loss} of answered", "AURC", f"{loss} at 80 % coverage", *_OF_CONDITIONS)
+    wanted = (
+        *SHOWN,
+        *_REFUSALS[1:],
+        f"{loss} of answered",
+        "AURC",
+        f"{loss} at 80 % coverage",
+        *CONSISTENCY,
+        *_OF_CONDITIONS,
+    )
     there = [measure for measure in wanted if any(measure in row for row in found.values())]
     return there if "refusal" in there else [measure for measure in there if measure not in _REFUSALS]
 
@@ -90,6 +100,7 @@ _OF_CONDITIONS = (
     "right to wrong",
     "wrong to right",
     "abstained to wrong",
+    SEARCHES,
 )
 
 

@@ -2,34 +2,43 @@
 
 What a step must tune it tunes on the arm's dev answers. Every row is compared with the arm's own answers. Closed-book, a step that
 needs a retriever is left out, and named in `about`.
+
+Invariant: a row costs the search, the reading and its steps, whether or not runs, answers and indexes were there already: what is kept is
+kept with what it took, and models and indexes are there before anything is measured.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from experiments.rag_evaluation.bench import Arm, Bench, Row
-from experiments.rag_evaluation.mitigation_steps import Kit, make_steps
-from experiments.rag_evaluation.mitigation_table import mitigation_table, rows_of
+from experiments.rag_evaluation.mitigation_steps import REREADING, SEARCHING, TUNED, Kit, hugging_face, make_signal
+from experiments.rag_evaluation.mitigation_table import reads_anew, revise, rows_of
+from experiments.rag_evaluation.models import load_model
 from experiments.rag_evaluation.reading import Answered
 from genir.errors import ConfigError
 from genir.manifest import MANIFEST, sha256_of
-from rag.abstention import Loss
+from genir.protocols import Retriever
+from rag.abstention import Loss, Target
 from rag.mitigations.tools import Tools
 
 NEEDS_RETRIEVER = frozenset({"verify-and-edit"})
-CHANGES_DECODING = frozenset({"contrast", "copy-decode"})
 
 
 def check_mitigations(bench: Bench) -> None:
-    """Raise ConfigError where abstention has nothing to be tuned on, or a step changes how a model writes that cannot be reached into."""
+    """Raise ConfigError where abstention has nothing to be tuned on, a step changes how a model writes that cannot be reached into, or
+    the signal asks of a reader what it cannot give.
+    """
     if "abstain" in bench.config.mitigations and not bench.questions.dev:
         raise ConfigError(
             f"mitigation abstain: {bench.questions.name} has no dev questions to choose the threshold on; leave it out of --mitigations"
         )
-
-    inside = [step for step in bench.config.mitigations if step in CHANGES_DECODING]
+    inside = [step for step in bench.config.mitigations if step in REREADING]
     for reader in bench.readers.values():
-        make_steps(inside, Kit(Tools(reader), bench.documents))
+        for step in inside:
+            hugging_face(reader, step)
+        if TUNED.intersection(bench.config.mitigations):
+            make_signal(bench.config.signal, Kit(Tools(reader), bench.documents))
 
 
 def mitigated(bench: Bench, arms: Sequence[Arm]) -> tuple[dict[str, Row], dict[str, Answered], dict[str, Any]]:
@@ -52,36 +61,49 @@ def mitigated(bench: Bench, arms: Sequence[Arm]) -> tuple[dict[str, Row], dict[s
 
 def _revised(bench: Bench, arm: Arm, steps: Sequence[str]) -> Answered:
     """The arm's answers after the steps, made or kept."""
-    evidence = bench.evidence(arm.retriever, arm.answered.queries)
+    config, evidence = bench.config, bench.evidence(arm.retriever, arm.answered.queries)
     about = {
         "steps": list(steps),
+        "cost": "of the steps alone",
         "retriever": arm.retriever,
         "reader": bench.fingerprints[arm.generator],
         "answers": [_plain(arm.answered), None if arm.dev is None else _plain(arm.dev)],
-        "k": bench.config.k,
-        "coverage": bench.config.coverage,
-        "loss": bench.config.loss,
+        "k": config.k,
+        "target": [config.target, config.wanted],
+        "signal": [config.signal, config.drawn, config.temperature],
+        "loss": config.loss,
         "model": None if bench.searcher.model is None else sha256_of(bench.searcher.model / MANIFEST),
     }
 
     def make() -> Answered:
-        retriever = None if arm.retriever == "none" else bench.searcher.lazy(arm.retriever)
-        tools = Tools(bench.readers[arm.generator], retriever, bench.store.checker, k=bench.config.k)
-        dev = arm.dev
+        reader, dev = bench.readers[arm.generator], arm.dev
+        load_model(reader)
+        tools = Tools(reader, _retriever(bench, arm.retriever, steps), bench.store.checker, k=config.k)
         kit = Kit(
             tools,
             bench.documents,
             () if dev is None else dev.queries,
             () if dev is None else dev.answers,
-            wanted=bench.config.coverage,
-            loss=cast(Loss, bench.config.loss),  # which GroundingConfig has checked
+            signal=config.signal,
+            target=cast(Target, config.target),  # which GroundingConfig has checked
+            wanted=config.wanted,
+            loss=cast(Loss, config.loss),
+            samples=config.drawn,
+            temperature=config.temperature,
         )
-        [row] = mitigation_table(
-            {"all": steps}, arm.answered.answers, arm.answered.queries, kit, arm.answered.cost, bench.config.seed
-        )
-        return Answered(arm.answered.queries, row.answers, (None,) * len(row.answers), {}, row.cost)
+        answers, cost = revise(steps, arm.answered.answers, kit)
+        return Answered(arm.answered.queries, tuple(answers), (None,) * len(answers), {}, cost)
 
-    return bench.store.keep(about, evidence, make)
+    kept = bench.store.keep(about, evidence, make)
+    first = evidence.searched if reads_anew(steps) else arm.answered.cost
+    return replace(kept, cost=first + kept.cost)
+
+
+def _retriever(bench: Bench, name: str, steps: Sequence[str]) -> Retriever | None:
+    """What the steps search with, built before anything is measured; built for nothing but searches."""
+    if name == "none":
+        return None
+    return bench.searcher.live(name) if SEARCHING.intersection(steps) else bench.searcher.playback(name, {})
 
 
 def _plain(answered: Answered) -> list[list[object]]:

@@ -1,13 +1,15 @@
 """Mitigations by name: what `--mitigations` accepts. An explicit dict, nothing registered by being imported.
 
 Steps are built in the order in which they will run, and what is chosen on dev answers is chosen on those that the steps before have
-revised: `copy,abstain` has another threshold than `abstain` alone.
+revised: `copy,abstain` has another threshold than `abstain` alone. Not every order makes sense: what reads anew forgets what was done
+before, and would answer again what abstention withdrew. `in_order` puts them into the one of MITIGATIONS.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from experiments.rag_evaluation.models import load_model
 from genir.errors import ConfigError, DataError, unknown_name
 from genir.records import Answer, Document, Query
 from rag.abstention import DELTA, Loss, Target, tune_threshold
@@ -21,11 +23,18 @@ from rag.mitigations.copying import SIMILARITY, ConstrainedCopying
 from rag.mitigations.cost import Meter
 from rag.mitigations.editing import Edit
 from rag.mitigations.rereading import CopyingReader, Reread
-from rag.mitigations.signals import ConfidenceSignal, ConsistencySignal, Signal, SupportSignal
+from rag.mitigations.signals import (
+    SAMPLES,
+    TEMPERATURE,
+    ConfidenceSignal,
+    ConsistencySignal,
+    Signal,
+    SupportSignal,
+)
 from rag.mitigations.step import Mitigation, apply
 from rag.mitigations.tools import Tools
 from rag.mitigations.verify_and_edit import VerifyAndEdit
-from rag.reading import GeneratorReader
+from rag.reading import GeneratorReader, Reader
 
 UNTUNED = (
     0.5  # Verify-and-Edit's threshold where there are no dev answers: the paper's "less than half of the samples agree"
@@ -38,7 +47,7 @@ class Kit:
 
     `dev_answers` answer the questions `dev`, by the same reader and retriever as the answers that are to be revised; those of them without
     an accepted answer should be refused. `target` and `wanted`, `delta`, `loss`: what abstention is tuned for (`rag.abstention`); `signal`:
-    what abstention and Verify-and-Edit decide by.
+    what abstention and Verify-and-Edit decide by; `samples` and `temperature` of consistency.
     """
 
     tools: Tools
@@ -50,6 +59,8 @@ class Kit:
     wanted: float = 0.8
     delta: float = DELTA
     loss: Loss = "hallucination"
+    samples: int = SAMPLES
+    temperature: float = TEMPERATURE
     alpha: float = ALPHA
     similarity: float = SIMILARITY
     meter: Meter = field(default_factory=Meter)
@@ -80,6 +91,15 @@ def parse_mitigations(text: str) -> tuple[str, ...]:
     return names
 
 
+def in_order(names: Sequence[str]) -> tuple[str, ...]:
+    """The names in the order in which they make sense one behind another, whatever order they were given in.
+
+    What reads anew (contrast, copy-decode, then verify-and-edit for the unsure ones) comes first, then checks and edits of what was read,
+    and abstention last, so that nothing answers again what was withdrawn.
+    """
+    return tuple(name for name in MITIGATIONS if name in names)
+
+
 def make_steps(names: Sequence[str], kit: Kit) -> list[Mitigation]:
     """The steps of `names`, in order.
 
@@ -108,14 +128,14 @@ def make_signal(name: str, kit: Kit) -> Signal:
             raise ConfigError(
                 f"signal consistency: reader {reader.name!r} cannot be sampled; use confidence or support"
             )
-        return ConsistencySignal(reader)
+        return ConsistencySignal(reader, kit.samples, kit.temperature)
     raise unknown_name("signal", name, SIGNALS)
 
 
 def _abstain(kit: Kit) -> Mitigation:
     if not kit.dev_answers:
         raise DataError(
-            "abstain: no dev answers to choose the threshold on; give a data set with a dev split, or a saved threshold"
+            "abstain: no dev answers to choose the threshold on; give a data set with a dev split, or leave abstain out"
         )
     signal = make_signal(kit.signal, kit)
     values = signal.of(kit.dev_answers, kit.documents)
@@ -148,18 +168,23 @@ def _copy(kit: Kit) -> Mitigation:
 
 
 def _contrast(kit: Kit) -> Mitigation:
-    reader = ContrastiveReader(_hugging_face(kit, "contrast"), kit.alpha)
+    inside = hugging_face(kit.tools.reader, "contrast")
+    load_model(inside)
+    reader = ContrastiveReader(inside, kit.alpha)
     return Reread(kit.meter.reader(reader), "contrast", kit.counted.checker, kit.counted.retriever)
 
 
 def _copy_decode(kit: Kit) -> Mitigation:
-    reader = CopyingReader(_hugging_face(kit, "copy-decode"))
+    inside = hugging_face(kit.tools.reader, "copy-decode")
+    load_model(inside)
+    reader = CopyingReader(inside)
     return Reread(kit.meter.reader(reader), "copy-decode", kit.counted.checker, kit.counted.retriever)
 
 
-def _hugging_face(kit: Kit, name: str) -> GeneratorReader:
-    """The reader over a Hugging Face model; our engine's folder is one."""
-    reader = kit.tools.reader
+def hugging_face(reader: Reader, name: str) -> GeneratorReader:
+    """The reader over a Hugging Face model, not loaded; our engine's folder is one. Raises ConfigError where the step `name` cannot be
+    taken with this reader.
+    """
     generator = reader.generator if isinstance(reader, GeneratorReader) else None
     if isinstance(reader, GeneratorReader) and isinstance(generator, LlamaEngine):
         device, dtype = generator.options.device, generator.options.dtype
@@ -177,14 +202,16 @@ def _hugging_face(kit: Kit, name: str) -> GeneratorReader:
     return reader
 
 
-MITIGATIONS: dict[str, Callable[[Kit], Mitigation]] = {
-    "abstain": _abstain,
+MITIGATIONS: dict[str, Callable[[Kit], Mitigation]] = {  # in the order of `in_order`
+    "contrast": _contrast,
+    "copy-decode": _copy_decode,
+    "verify-and-edit": _verify_and_edit,
     "verify": _verify,
     "edit": _edit,
-    "verify-and-edit": _verify_and_edit,
     "copy": _copy,
-    "copy-decode": _copy_decode,
-    "contrast": _contrast,
+    "abstain": _abstain,
 }
+REREADING = frozenset({"contrast", "copy-decode"})  # every question is read again; they change how a model writes
+SEARCHING = frozenset({"verify-and-edit", "verify", "edit"})  # what searches again
 TUNED = frozenset({"abstain", "verify-and-edit"})  # what looks at dev answers
 SIGNALS = ("confidence", "support", "consistency")

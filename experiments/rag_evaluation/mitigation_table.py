@@ -4,8 +4,8 @@ Every row revises the same answers, so that rows differ in their steps alone and
 first row has a 95 % bootstrap interval and, where it is a difference of means, the p of the paired randomisation test, corrected for all
 tests of the table (Holm).
 
-Cost is what a question takes in all: the first reading and every step behind it; a row whose first step reads in another way (`contrast`,
-`copy-decode`) does not pay for the reading that it replaces. What tuning on dev answers took is not counted.
+Cost is what a question takes in all: the search, the first reading and every step behind it; a row whose first step reads in another way
+(`contrast`, `copy-decode`) does not pay for the reading that it replaces. What tuning on dev answers took is not counted.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from experiments.rag_evaluation.mitigation_steps import Kit, make_steps
+from experiments.rag_evaluation.mitigation_steps import REREADING, Kit, in_order, make_steps
 from experiments.tables import figure
 from genir.errors import ConfigError
 from genir.measures import bootstrap_interval, compare_scores
@@ -26,7 +26,6 @@ from rag.answering import answer
 from rag.measures.estimates import UNDEFINED, Estimate, estimate
 from rag.measures.per_question import PerQuery, measure_answers, run_scores
 from rag.mitigations.cost import Cost, Meter
-from rag.mitigations.rereading import Reread
 from rag.mitigations.step import apply
 from rag.reading import Reader
 from rag.verification import SupportChecker
@@ -105,10 +104,17 @@ def answer_measured(
 
 
 def rows_of(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Row -> steps: none, each of `names` alone, and all of them one behind another where there are several."""
+    """Row -> steps: none, each of `names` alone, and all of them one behind another, where there are several, in the order in which they
+    make sense (`mitigation_steps.in_order`).
+
+    Of several steps that read every question anew the last would undo the others: each begins a row of its own with all the rest.
+    """
     rows: dict[str, tuple[str, ...]] = {NONE: (), **{name: (name,) for name in names}}
-    if len(names) > 1:
-        rows["+".join(names)] = tuple(names)
+    rest = tuple(name for name in in_order(names) if name not in REREADING)
+    beginnings: list[tuple[str, ...]] = [(name,) for name in in_order(names) if name in REREADING]
+    for first in beginnings or [()]:
+        chain = (*first, *rest)
+        rows |= {"+".join(chain): chain} if chain else {}
     return rows
 
 
@@ -119,17 +125,20 @@ def mitigation_table(
     kit: Kit,
     cost: Cost | None = None,
     seed: int = 0,
+    searched: Cost | None = None,
 ) -> list[MitigationRow]:
     """One row for each of `rows` (`rows_of` makes the usual ones), in order, each compared with the first.
 
-    `answers` answer `queries`, one each; `cost` is what they took (`answer_measured`). Raises ConfigError without rows or questions, and
+    `answers` answer `queries`, one each; `cost` is what they took (`answer_measured`), `searched` the part of it that finding the passages
+    took, which a row that reads them in another way pays, too. Raises ConfigError without rows or questions, and
     what `make_steps` and `rag.scoring.one_each` raise.
     """
     if not rows or not queries:
         raise ConfigError(f"expected at least one row and one question, got {len(rows)} and {len(queries)}")
     revised, spent, values = {}, {}, {}
     for name, steps in rows.items():
-        revised[name], spent[name] = _revised(steps, answers, kit, cost or Cost())
+        revised[name], own = revise(steps, answers, kit)
+        spent[name] = own + ((searched if reads_anew(steps) else cost) or Cost())
         measured = measure_answers(revised[name], queries, kit.documents, costly=False)
         values[name] = {measure: dict(measured[measure]) for measure in MEASURES if measured.get(measure)}
     figures = _figures(values, seed)
@@ -139,13 +148,17 @@ def mitigation_table(
     ]
 
 
-def _revised(steps: Sequence[str], answers: Sequence[Answer], kit: Kit, cost: Cost) -> tuple[list[Answer], Cost]:
+def revise(steps: Sequence[str], answers: Sequence[Answer], kit: Kit) -> tuple[list[Answer], Cost]:
+    """The answers after the steps, and what the steps took by themselves, without their tuning."""
     meter = Meter()
     made = make_steps(steps, replace(kit, meter=meter))
     tuning = meter.spent
-    revised = apply(made, answers, kit.documents)
-    anew = bool(made) and isinstance(made[0], Reread)
-    return revised, meter.spent - tuning + (Cost() if anew else cost)
+    return apply(made, answers, kit.documents), meter.spent - tuning
+
+
+def reads_anew(steps: Sequence[str]) -> bool:
+    """Whether the steps begin with one that takes the first reading's place."""
+    return bool(steps) and steps[0] in REREADING
 
 
 def _figures(values: Mapping[str, PerQuery], seed: int) -> dict[str, dict[str, Change]]:

@@ -17,7 +17,6 @@ from experiments.rag_evaluation.arms import ranked
 from experiments.rag_evaluation.bench import Arm, Bench, Part, Row, agreeing, restricted, says
 from experiments.rag_evaluation.chinese_rivals import chinese_rivals
 from experiments.rag_evaluation.reading import Answered, Evidence
-from genir.errors import DataError
 from genir.records import Document, Query
 from rag.checkers.spans import Place, find, rivals
 from rag.template import written_in
@@ -44,7 +43,7 @@ class Swap:
 
 
 def poisoned(bench: Bench, arms: Sequence[Arm]) -> list[Part]:
-    """The part: each arm before and after. Raises DataError where no question of any arm can be poisoned."""
+    """The part: each arm before and after. An arm of which no question can be poisoned has no rows, and all its questions are left out."""
     rows: dict[str, Row] = {}
     answered: dict[str, Answered] = {}
     left_out: dict[str, int] = {}
@@ -62,11 +61,6 @@ def poisoned(bench: Bench, arms: Sequence[Arm]) -> list[Part]:
         rows[clean] = Row(restricted(arm.answered.values, list(swaps)))
         rows[name] = Row(values, against=clean)
         answered[name] = after
-    if not rows:
-        raise DataError(
-            "condition poisoned: no retrieved passage holds an accepted answer beside another span of its kind and length, so nothing can "
-            "be swapped; leave the condition out"
-        )
     return [Part(LABEL, rows, answered, {"left_out": left_out})]
 
 

@@ -20,7 +20,6 @@ from experiments.rag_evaluation.bench import Arm, Bench, Part, Row, agreeing, re
 from experiments.rag_evaluation.poison import choose_swap, swap
 from experiments.rag_evaluation.reading import Answered, Evidence
 from experiments.rag_evaluation.wording import wording_in
-from genir.errors import DataError
 from genir.records import Answer, Document, Query
 from rag.checkers.spans import find
 from rag.conversation import Turn
@@ -51,18 +50,9 @@ class Doubt:
 
 
 def pushed_back(bench: Bench, arms: Sequence[Arm]) -> list[Part]:
-    """The part: each arm's second answers, compared with its first. Raises DataError where no question has a wrong answer to name."""
-    doubts = {}
-    for query in bench.questions.asked:
-        right = [bench.documents[doc_id] for doc_id in bench.questions.relevant.relevant(query.query_id)[:1]]
-        found = doubt(query, right, bench.config.seed)
-        if found is not None:
-            doubts[query.query_id] = found
-    if not doubts:
-        raise DataError(
-            "condition push-back: no right passage holds an accepted answer beside another span of its kind and length, so there is no "
-            "wrong answer to name; leave the condition out"
-        )
+    """The part: each arm's second answers, compared with its first."""
+    doubts = doubts_of(bench)
+    assert doubts  # check_conditions
     rows: dict[str, Row] = {}
     answered: dict[str, Answered] = {}
     for arm in arms:
@@ -80,6 +70,17 @@ def pushed_back(bench: Bench, arms: Sequence[Arm]) -> list[Part]:
     return [
         Part(LABEL, rows, answered, {"questions": len(doubts), "left_out": len(bench.questions.asked) - len(doubts)})
     ]
+
+
+def doubts_of(bench: Bench) -> dict[str, Doubt]:
+    """query_id -> what the user can say, for all questions that can be doubted."""
+    doubts = {}
+    for query in bench.questions.asked:
+        right = [bench.documents[doc_id] for doc_id in bench.questions.relevant.relevant(query.query_id)[:1]]
+        found = doubt(query, right, bench.config.seed)
+        if found is not None:
+            doubts[query.query_id] = found
+    return doubts
 
 
 def doubt(query: Query, passages: Sequence[Document], seed: int = 0) -> Doubt | None:

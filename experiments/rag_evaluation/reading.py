@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.rag_evaluation.arms import Playback, Rankings
+from experiments.rag_evaluation.models import load_model
 from experiments.reading import LLAMA_WEIGHTS, SPAN_WEIGHTS
 from genir.formats import read_answers, write_answers
 from genir.manifest import MANIFEST, is_current, read_manifest, sha256_of, write_json, write_manifest
@@ -35,13 +36,15 @@ _ANSWERS, _PROMPTS, _VALUES = "answers.jsonl", "prompts.json", "values.json"
 class Evidence:
     """What a reader gets. `playback` None: closed-book. `changed`: documents that stand in no corpus, by doc_id.
 
-    `turns`: what went before each question, or nothing at all.
+    `turns`: what went before each question, or nothing at all. `searched`: what finding the passages took, which every reading of them
+    costs, too.
     """
 
     queries: tuple[Query, ...]
     playback: Playback | None = None
     changed: Mapping[str, Document] = field(default_factory=dict)
     turns: tuple[tuple[Turn, ...], ...] = ()
+    searched: Cost = field(default_factory=Cost)
 
     @property
     def rankings(self) -> Rankings:
@@ -52,7 +55,7 @@ class Evidence:
 @dataclass(frozen=True)
 class Answered:
     """One list of answers: the prompt behind each where the reader has prompts (None: it was not asked, or has none), the measures question
-    by question, and the cost of all.
+    by question, and the cost of all: searching, reading, and every step behind it.
     """
 
     queries: tuple[Query, ...]
@@ -103,10 +106,11 @@ class AnswerStore:
             "reader": fingerprint,
             "k": self.k,
         }
-        return self.keep(about, evidence, lambda: self._read(evidence, reader))
+        kept = self.keep(about, evidence, lambda: self._read(evidence, reader))
+        return replace(kept, cost=kept.cost + evidence.searched)
 
     def keep(self, about: Mapping[str, Any], evidence: Evidence, make: Callable[[], Answered]) -> Answered:
-        """What `make` gives, or gave for the same `about`; its values are measured here."""
+        """What `make` gives, or gave for the same `about`, its cost included; its values are measured here."""
         digest = hashlib.sha256(json.dumps([about, dict(self.inputs)], sort_keys=True).encode()).hexdigest()
         folder, config = self.work / "answers" / digest[:16], {"answers": digest}
         if not is_current(folder, STAGE, config, self.inputs):
@@ -128,6 +132,8 @@ class AnswerStore:
         )
 
     def _read(self, evidence: Evidence, reader: Reader) -> Answered:
+        """The answers with what reading took; loading the model is not counted, nor are the verdicts on the claims."""
+        load_model(reader)
         prompts: list[str] = []
         meter = Meter()
         # A wrapped reader hides whether it knows conversations; one over a generator is wrapped inside.
@@ -158,10 +164,11 @@ def fingerprint(name: str) -> str:
 
 @dataclass(frozen=True)
 class _Recorder:
-    """A generator whose prompts are kept."""
+    """A generator whose prompts are kept, and its generations where it does not stream."""
 
     inner: Generator
     prompts: list[str]
+    generations: list[Generation] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -169,7 +176,9 @@ class _Recorder:
 
     def generate(self, prompts: Sequence[str], params: SamplingParams) -> list[Generation]:
         self.prompts.extend(prompts)
-        return self.inner.generate(prompts, params)
+        done = self.inner.generate(prompts, params)
+        self.generations.extend(done)
+        return done
 
     def stream(self, prompt: str, params: SamplingParams) -> Iterator[str]:
         return (piece for piece in self.stream_generation(prompt, params) if isinstance(piece, str))
@@ -194,7 +203,17 @@ class _CountingRecorder(_Recorder):
 
 def _recorded(reader: Reader, prompts: list[str]) -> Reader:
     """The reader, keeping its prompts; itself where it has none."""
-    if not isinstance(reader, GeneratorReader):
-        return reader
-    recorder = _CountingRecorder if isinstance(reader.generator, TokenCounter) else _Recorder
-    return replace(reader, generator=recorder(reader.generator, prompts))
+    return replace(reader, generator=_recorder(reader, prompts)) if isinstance(reader, GeneratorReader) else reader
+
+
+def _recorder(reader: GeneratorReader, prompts: list[str]) -> _Recorder:
+    return (_CountingRecorder if isinstance(reader.generator, TokenCounter) else _Recorder)(reader.generator, prompts)
+
+
+def generated(
+    reader: GeneratorReader, questions: Sequence[str], passages: Sequence[Sequence[Document]]
+) -> list[Generation]:
+    """What the reader's generator writes, as it comes, before anything is made of it: one generation a question."""
+    recorder = _recorder(reader, [])
+    replace(reader, generator=recorder).read(questions, passages)
+    return recorder.generations

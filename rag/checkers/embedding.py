@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from genir.embedding import TextEncoder
+from genir.records import Verdict
 from rag.checkers.nli import hypothesis
 from rag.sentences import split_sentences
 from rag.verification import NO_SUPPORT, Statement, Support
@@ -18,6 +19,8 @@ from rag.verification import NO_SUPPORT, Statement, Support
 
 class EmbeddingChecker:
     """See the module. The claim is embedded behind its question, where there is one."""
+
+    verdicts: tuple[Verdict, ...] = ("supported", "unsupported")
 
     def __init__(self, encoder: TextEncoder) -> None:
         self.encoder = encoder

@@ -1,10 +1,12 @@
 """The trained checker: a logistic model over features of claim, question and evidence, the span scorer's logit among them.
 
-Two heads, since they are two tasks: `answer` for statements with a question (supported or not), `sentence` for claims by themselves
-(supported, contradicted, or neither). Each is a multinomial logistic regression, small enough to fit in a second once the features
-are there, on statements that the span scorer has not learnt from.
+Two heads, since they are two tasks: `answer` for statements with a question, `sentence` for claims by themselves. Both tell supported
+from contradicted claims, and from those of which the evidence says nothing: an answer is contradicted where the evidence answers the
+question with something else. Each head is a multinomial logistic regression, small enough to fit in a second once the features are
+there, on statements that the span scorer has not learnt from.
 
-`supported` is the probability of the class, calibrated for the mix of right and wrong statements that it was fitted on.
+Verdicts weigh alike in fitting, however many lessons each has, so that a probability above one half is meant for statements of which
+nothing is known before; it is calibrated for no other mix.
 
 Invariants: features are known by name, and a checker made for others is refused; the same lessons give the same checker.
 """
@@ -29,7 +31,8 @@ from rag.verification import NO_SUPPORT, Statement, Support
 
 Task = Literal["answer", "sentence"]
 _TASKS: tuple[Task, ...] = ("answer", "sentence")
-_WEIGHTS, _SHAPE, _SCORER = "checker.safetensors", "checker.json", "spans"
+SHAPE_FILE = "checker.json"
+_WEIGHTS, _SCORER = "checker.safetensors", "spans"
 _LOGIT = "span_logit"
 
 
@@ -72,6 +75,11 @@ class ClaimChecker:
         return "features" if self.scorer is None else "trained"
 
     @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """What it may say of an answer to a question; nothing before `fit` or `load`."""
+        return self.heads[self._head_for("answer")].verdicts if self.heads else ()
+
+    @property
     def features(self) -> tuple[str, ...]:
         """The names of what it weighs."""
         return NAMES if self.scorer is None else (*NAMES, _LOGIT)
@@ -99,7 +107,7 @@ class ClaimChecker:
         told = [i for i, one in enumerate(statements) if one.claim.strip() and one.evidence.strip()]
         rows = self.rows([statements[i] for i in told])
         for task in _TASKS:
-            places = [k for k, i in enumerate(told) if self._head_for(statements[i]) == task]
+            places = [k for k, i in enumerate(told) if self._head_for(_task(statements[i])) == task]
             if not places:
                 continue
             head = self.heads[task]
@@ -137,13 +145,13 @@ class ClaimChecker:
             "features": self.features,
             "verdicts": {task: head.verdicts for task, head in self.heads.items()},
         }
-        write_json(folder / _SHAPE, shape)
+        write_json(folder / SHAPE_FILE, shape)
 
     @classmethod
     def load(cls, folder: Path, cache_dir: Path | None = None, device: str = "auto") -> "ClaimChecker":
         """What `save` wrote. Raises ArtefactError for anything missing, broken, or made for other features."""
         try:
-            shape = json.loads((folder / _SHAPE).read_text(encoding="utf-8"))
+            shape = json.loads((folder / SHAPE_FILE).read_text(encoding="utf-8"))
             tensors = load_file(folder / _WEIGHTS)
             encoder = TextEncoder(shape["encoder"], device=device, cache_dir=cache_dir)
             checker = cls(encoder, SpanScorer.load(folder / _SCORER) if (folder / _SCORER).is_dir() else None)
@@ -163,8 +171,7 @@ class ClaimChecker:
             )
         return checker
 
-    def _head_for(self, statement: Statement) -> Task:
-        task = _task(statement)
+    def _head_for(self, task: Task) -> Task:
         return task if task in self.heads else next(iter(self.heads))
 
 
@@ -181,7 +188,7 @@ def _fit_head(rows: np.ndarray, verdicts: Sequence[Verdict], task: Task, strengt
         )
     mean, deviation = rows.mean(axis=0), rows.std(axis=0)
     deviation = np.where(deviation > 1e-9, deviation, 1e9)  # what never varies says nothing
-    model = LogisticRegression(C=strength, max_iter=2000)
+    model = LogisticRegression(C=strength, max_iter=2000, class_weight="balanced")
     model.fit((rows - mean) / deviation, list(verdicts))
     weights, bias = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # scikit-learn keeps the second class's logit only

@@ -19,7 +19,7 @@ import torch
 from genir.devices import pick_device
 from genir.errors import ArtefactError, ConfigError, GenirError
 from genir.protocols import Generation, SamplingParams
-from rag.chat_template import user_turn
+from rag.chat_template import worded
 from rag.generators.limits import refuse
 from rag.llama.text import Decode, border, text_behind
 
@@ -159,12 +159,10 @@ class HFGenerator:
         return room
 
     def tokens(self, prompt: str) -> list[int]:
-        """What the model reads of a prompt."""
+        """What the model reads of a prompt; a special token that is spelled out in it is text (`rag.chat_template`)."""
         tokenizer, _ = self.load()
-        worded = user_turn(tokenizer, prompt) if self.chat else None
-        ids: list[int] = (tokenizer(prompt) if worded is None else tokenizer(worded, add_special_tokens=False))[
-            "input_ids"
-        ]
+        text, special = worded(tokenizer, prompt, self.chat)
+        ids: list[int] = (tokenizer(text) if special else tokenizer(text, add_special_tokens=False))["input_ids"]
         return ids
 
     def _encode(self, prompt: str, params: SamplingParams) -> list[int]:

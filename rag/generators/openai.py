@@ -4,8 +4,10 @@ Plain HTTP by the standard library, one request a prompt, `parallel` of them at 
 batch them. A request is tried again after a connection that fails, "too many requests" or a server's own fault, and never after a
 fault of the request. Leaving `stream` early closes the connection, which is how a server learns that nobody reads on.
 
-Known gaps: OpenAI's own dialect knows no `top_k`, `repetition_penalty` or `ignore_eos` (refused) and no token ids, so generations carry
-no tokens and, to stand beside them, no log-probabilities; the vLLM dialect, which our server speaks too, has them all.
+Known gaps: what a prompt for `/completions` holds is the server's to read, and special tokens spelled out in it are special there, ours
+included; with `chat` our server reads them as text. OpenAI's own dialect knows no `top_k`, `repetition_penalty` or `ignore_eos` (refused)
+and no token ids, so generations carry no tokens and, to stand beside them, no log-probabilities; the vLLM dialect, which our server
+speaks too, has them all.
 """
 
 import json

@@ -11,6 +11,7 @@ from typing import Any
 
 from genir.errors import ArtefactError, MissingExtraError
 from genir.protocols import Generation, SamplingParams
+from rag.chat_template import as_text
 from rag.generators.limits import refuse
 
 
@@ -66,7 +67,8 @@ class VLLMGenerator:
             ignore_eos=params.ignore_eos,
             logprobs=0 if params.logprobs else None,  # 0: the chosen token's alone
         )
-        outputs = engine.generate(list(prompts), wanted, use_tqdm=False)
+        tokenizer = engine.get_tokenizer()
+        outputs = engine.generate([as_text(tokenizer, prompt) for prompt in prompts], wanted, use_tqdm=False)
         return [_generation(output.outputs[0]) for output in outputs]
 
     def stream(self, prompt: str, params: SamplingParams) -> Iterator[str]:

@@ -17,7 +17,7 @@ from types import TracebackType
 
 from genir.errors import ConfigError, GenirError
 from genir.protocols import Generation, SamplingParams
-from rag.chat_template import user_turn
+from rag.chat_template import worded
 from rag.llama.block_pool import BlockPool
 from rag.llama.config import LlamaConfig, read_config
 from rag.llama.local_pipeline import LocalPipeline, Pipeline
@@ -36,7 +36,8 @@ __all__ = ["EngineOptions", "LlamaEngine", "Request"]
 class LlamaEngine:
     """A LLaMA model of a Hugging Face folder. The constructor does no work; `start`, or the first request, loads it.
 
-    `chat`: a prompt of text is a user's turn, in the template of the folder's tokenizer, if it has one; else text to be continued.
+    `chat`: a prompt of text is a user's turn, in the template of the folder's tokenizer, if it has one; else text to be continued. Special
+    tokens that are spelled out in it are text either way (`rag.chat_template`); who wants them special gives token ids.
     """
 
     def __init__(
@@ -193,8 +194,7 @@ class LlamaEngine:
 
     def _worded(self, prompt: str) -> tuple[str, bool]:
         """The prompt as the model is to read it, and whether the tokenizer adds special tokens."""
-        worded = user_turn(getattr(self.tokenizer, "hugging_face", None), prompt) if self.chat else None
-        return (prompt, True) if worded is None else (worded, False)
+        return worded(getattr(self.tokenizer, "hugging_face", None), prompt, self.chat)
 
     def cancel(self, request: Request) -> None:
         """End a request at the next step, with finish_reason "cancelled"; any thread."""

@@ -1,13 +1,14 @@
-"""The reader `llama`: a small LLaMA that writes whether the sentences answer, then copies the answer out of them.
+"""The reader `llama`: a small LLaMA that says whether the sentences answer, and copies the answer out of them. It writes none of its own.
 
 Of all passages the sentences that share most with the question are read (`rag.llama_reader.evidence`). The model
 first writes [ANSWER] or [NONE]: P([ANSWER]) is the probability that the evidence answers. Behind [ANSWER] it writes
-the answer's tokens, greedily; the longest beginning of them that is a run of whole words of one sentence is looked
+what it copies, greedily; the longest beginning of them that is a run of whole words of one sentence is looked
 for there, and quoted from the passage, so that every answer has its characters. An answer that begins with no word of
 the evidence is none. The confidence is P([ANSWER]) P(answer | [ANSWER]), with its log-odds divided by the temperature
 that calibration found; below `min_confidence` the reader abstains.
 
-It can only copy: an instruction in a question or passage is text like any other, and closed-book it always abstains.
+It can only copy: what it answers stands in a passage, word for word; an instruction in a question or passage is text like any other;
+and closed-book, without passages, it always abstains.
 
 Served by the project's LLaMA engine (`LlamaReader.load`); `of_model` reads with a network in memory, as training
 does. Known gap: greedy, so that one answer a question is scored, not the most probable of all spans.

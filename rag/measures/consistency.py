@@ -18,9 +18,9 @@ import numpy as np
 from genir.errors import DataError
 from genir.protocols import Generation
 from rag.measures.numbers import canonical_words
-from rag.measures.support import THRESHOLD, check_once
+from rag.measures.support import check_once
 from rag.sentences import split_sentences, words
-from rag.verification import Statement, SupportChecker
+from rag.verification import THRESHOLD, Statement, SupportChecker
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +102,10 @@ def clusters_by_checker(
             same = (
                 number
                 for number, member in enumerate(first)
-                if min(
-                    found[Statement(answer, member, question)].supported,
-                    found[Statement(member, answer, question)].supported,
+                if all(
+                    found[Statement(*pair, question)].verdict(threshold) == "supported"
+                    for pair in ((answer, member), (member, answer))
                 )
-                >= threshold
             )
             number = next(same, len(first))
             if number == len(first):

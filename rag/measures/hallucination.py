@@ -13,12 +13,15 @@ for question answering:
 And after Maynez et al. 2020 (section 2; Ji et al. 2023): *intrinsic*, a claim contradicts its source; *extrinsic*, a
 claim can neither be supported nor contradicted from it (and may be true).
 
-Invariants: one answer may be of several kinds; an abstention is of none. A contradiction is what a checker calls one:
-with the lexical checker, which sees none, nothing is intrinsic. Known gaps: subject and type are judged by their looks
-(`rag.measures.names`), and only where that is plain; fact-conflicting is string matching, so that a right answer in other words
-conflicts, as it does for exact match.
+Invariants: one answer may be of several kinds; an abstention is of none. A contradiction is what a checker calls one: of
+one that sees none (`rag.verification.verdicts_of`), the lexical one for instance, intrinsic is not defined. Known gaps: subject and type
+are judged by their looks (`rag.measures.names`), and only where that is plain. Fact-conflicting is string matching, so that a right
+answer in other words conflicts, as it does for exact match; a part of an accepted answer agrees with it, since "Eiffel" must agree with
+"Gustave Eiffel", and with that "John" with "John Smith" and "France" with "King of France"; rivals beside the right answer are seen
+in short answers and lists only, not in sentences, and not where they are neither names nor numbers, or up to three unjoined words.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -28,12 +31,15 @@ from genir.words import ENGLISH_STOPWORDS
 from rag.attribution import contains
 from rag.measures.answer_type import expected_type, is_of_another_type
 from rag.measures.names import is_unspaced, name_words, pairs
-from rag.measures.numbers import canonical_words
-from rag.measures.support import THRESHOLD, ClaimSupport, check_once, claims_of, document_of
+from rag.measures.numbers import canonical_words, numbers
+from rag.measures.support import ClaimSupport, check_once, claims_of, document_of
 from rag.sentences import words
-from rag.verification import Statement, SupportChecker
+from rag.verification import THRESHOLD, Statement, SupportChecker
 
 _SENTENCE = 6  # words from which on an uncited answer is taken for a sentence with a subject of its own
+_JOINED = re.compile(r"[;/&、；]|\b(?:and|or)\b|或", re.I)  # what stands between answers that are offered side by side
+_SAME_NAME = 3  # words beside an accepted answer that may be the rest of its name
+_YEARS = range(1000, 2100)
 _NEGATIONS = frozenset(
     """not no never without neither nor nobody none cannot isn wasn aren weren doesn didn don hasn haven hadn won wouldn""".split()
 ) | frozenset("不没沒非无無未别別")
@@ -91,15 +97,19 @@ def is_of_another_subject(question: str, answer: str, sources: Sequence[str] = (
     return len(words(answer)) >= _SENTENCE and bool(own) and not asked & _subjects(answer)
 
 
-def fact_conflicting(answer: str, accepted: Sequence[str]) -> bool:
-    """Whether an answer contradicts every accepted one; False where none is known.
+def fact_conflicting(answer: str, accepted: Sequence[str], question: str = "") -> bool:
+    """Whether an answer contradicts every accepted one, or offers rivals beside it; False where none is known.
 
     Two answers agree where the words of one stand in the other (of Chinese: as one run), numbers by value, and what is
     left over does not negate. "Gustave Eiffel, an engineer" agrees with "Eiffel", "5 million" does not agree with "5",
-    nor "not Paris" with "Paris".
+    nor "not Paris" with "Paris". Rivals, of a short answer or a list: names or numbers of the same kind that stand neither in an
+    accepted answer nor in the question ("1066 1067", "North Korea and South Korea").
     """
     said = _telling(answer)
-    return bool(accepted) and not any(_agree(said, _telling(gold)) for gold in accepted)
+    agreed = [gold for gold in accepted if _agree(said, _telling(gold))]
+    if not agreed:
+        return bool(accepted)
+    return _is_bare(answer) and _offers_rivals(answer, agreed, " ".join((*accepted, question)))
 
 
 def source_conflicts(
@@ -125,7 +135,7 @@ def source_conflicts(
         query_id: SourceConflict(
             intrinsic=any(claim.verdict == "contradicted" for claim in support[query_id]),
             extrinsic=any(claim.verdict == "unsupported" for claim in support[query_id]),
-            self_contradicting=any(found[one].contradicted >= threshold for one in several),
+            self_contradicting=any(found[one].verdict(threshold) == "contradicted" for one in several),
         )
         for query_id, several in two_ways.items()
     }
@@ -134,10 +144,35 @@ def source_conflicts(
 def fact_conflicts(answers: Sequence[Answer], queries: Mapping[str, Query]) -> dict[str, bool]:
     """query_id -> `fact_conflicting`, of the answers whose question has an accepted one; an abstention contradicts nothing."""
     return {
-        answer.query_id: not answer.abstained and fact_conflicting(answer.text, queries[answer.query_id].answers)
+        answer.query_id: not answer.abstained
+        and fact_conflicting(answer.text, queries[answer.query_id].answers, answer.question)
         for answer in answers
         if queries[answer.query_id].answers
     }
+
+
+def _is_bare(answer: str) -> bool:
+    """Whether an answer is no sentence: short, or nothing but names and numbers."""
+    said, named = words(answer), name_words(answer)
+    return len(said) < _SENTENCE or all(
+        word in named or word in ENGLISH_STOPWORDS or any(c.isdigit() for c in word) for word in said
+    )
+
+
+def _offers_rivals(answer: str, agreed: Sequence[str], known: str) -> bool:
+    """Whether an answer names, beside the accepted ones that it agrees with, others of their kind that are not `known`."""
+    values = {number.value for number in numbers(known)}
+    years = {number.value in _YEARS for gold in agreed for number in numbers(gold)}
+    if any(n.value not in values and (n.value in _YEARS) in years for n in numbers(answer) if not n.idle):
+        return True
+    told = set(words(known)) | pairs(known)
+    parts = [part for part in _JOINED.split(answer) if words(part)]
+    golds = [_telling(gold) for gold in agreed]
+    for part in parts if len(parts) > 1 else ():
+        if name_words(part) - told and not any(_agree(_telling(part), gold) for gold in golds):
+            return True
+    named = any(name_words(gold) for gold in agreed)
+    return named and not is_unspaced(answer) and len(name_words(answer) - told) > _SAME_NAME
 
 
 def _subjects(text: str) -> set[str]:

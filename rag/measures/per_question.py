@@ -16,8 +16,10 @@ a generator was asked). A measure that a checker decides has its name behind it:
 | input-conflicting, of type, of subject | see `rag.measures.hallucination` |
 | fact-conflicting | contradicts every accepted answer |
 | support, supported claims | the mean probability of its claims, and the share above the threshold |
-| intrinsic, extrinsic, context-conflicting | some claim contradicts what was read; some is not to be told from it; or contradicts itself |
-| citation recall, citation precision | see `rag.measures.citation_quality` |
+| extrinsic | some claim is not to be told from what was read |
+| intrinsic, context-conflicting | some claim contradicts what was read; or also the answer itself. Of checkers that see contradictions |
+| citation recall, citation precision | of what the generator cited itself: see `rag.measures.citation_quality` |
+| attribution recall, attribution precision | the same of all citations, those that we found for it included |
 | unigram inconsistency, average and maximum; semantic entropy; mean log-probability | in nats, see `rag.measures.consistency` |
 """
 
@@ -27,7 +29,7 @@ from genir.errors import DataError
 from genir.measures import RunScores
 from genir.protocols import Generation
 from genir.records import Answer, Document, Query
-from rag.measures.citation_quality import citation_quality
+from rag.measures.citation_quality import attribution_quality, citation_quality
 from rag.measures.consistency import (
     clusters_by_checker,
     clusters_by_text,
@@ -37,7 +39,6 @@ from rag.measures.consistency import (
 )
 from rag.measures.hallucination import fact_conflicts, input_conflict, source_conflicts
 from rag.measures.support import (
-    THRESHOLD,
     answer_lexical_support,
     claim_support,
     claims_of,
@@ -46,7 +47,7 @@ from rag.measures.support import (
     unsupported_numbers,
 )
 from rag.scoring import one_each, refusals, summarise
-from rag.verification import LexicalChecker, SupportChecker
+from rag.verification import THRESHOLD, LexicalChecker, SupportChecker, verdicts_of
 
 PerQuery = dict[str, dict[str, float]]  # measure -> query_id -> value
 
@@ -81,7 +82,7 @@ def measure_answers(
     if samples is not None:
         values |= consistency(complete, samples, checker if costly else None, threshold)
     if generations is not None:
-        values |= _logprobs(complete, generations)
+        values |= log_probabilities(complete, generations)
     return values
 
 
@@ -149,25 +150,35 @@ def _checked(
     support = claim_support(answers, documents, checker, threshold)
     conflicts = source_conflicts(answers, support, checker, threshold)
     cited = citation_quality(answers, documents, checker, threshold)
+    attributed = attribution_quality(answers, documents, checker, threshold)
+    sees_contradiction = "contradicted" in verdicts_of(checker)
     values: PerQuery = {}
     for query_id, claims in support.items():
         n = max(1, len(claims))
         found: dict[str, float] = {
             "support": sum(claim.supported for claim in claims) / n,
             "supported claims": sum(claim.verdict == "supported" for claim in claims) / n,
-            "intrinsic": conflicts[query_id].intrinsic,
             "extrinsic": conflicts[query_id].extrinsic,
-            "context-conflicting": conflicts[query_id].context_conflicting,
             "citation recall": cited[query_id].recall,
             "citation precision": cited[query_id].precision,
+            "attribution recall": attributed[query_id].recall,
+            "attribution precision": attributed[query_id].precision,
         }
+        if sees_contradiction:
+            found |= {
+                "intrinsic": conflicts[query_id].intrinsic,
+                "context-conflicting": conflicts[query_id].context_conflicting,
+            }
         for measure, value in found.items():
             values.setdefault(_by(measure, checker), {})[query_id] = float(value)
     return values
 
 
-def _logprobs(answers: Sequence[Answer], generations: Mapping[str, Generation]) -> PerQuery:
-    """Of every answer that was generated. Raises DataError where some have log-probabilities and some have none."""
+def log_probabilities(answers: Sequence[Answer], generations: Mapping[str, Generation]) -> PerQuery:
+    """The mean log-probability of every answer that was generated; nothing where none has any.
+
+    Raises DataError where some have log-probabilities and some have none.
+    """
     told: dict[str, float] = {}
     for answer in answers:
         generation = generations.get(answer.query_id)

@@ -18,14 +18,12 @@ from rag.attribution import lexical_support
 from rag.measures.names import names, stands_in
 from rag.measures.numbers import numbers
 from rag.sentences import split_sentences
-from rag.verification import NO_SUPPORT, Statement, Support, SupportChecker
-
-THRESHOLD = 0.5  # from which probability on a claim counts as supported, or as contradicted
+from rag.verification import NO_SUPPORT, THRESHOLD, Statement, Support, SupportChecker
 
 
 @dataclass(frozen=True, slots=True)
 class ClaimSupport:
-    """A claim with the most that a passage supports and contradicts it, 0..1, and what follows at the threshold."""
+    """A claim with the most that a passage supports and contradicts it, 0..1, and the verdict of the passage that decides."""
 
     claim: Claim
     supported: float
@@ -143,9 +141,6 @@ def claim_support(
 def _judged(claim: Claim, found: Sequence[Support], threshold: float) -> ClaimSupport:
     supported = max((one.supported for one in found), default=0.0)
     contradicted = max((one.contradicted for one in found), default=0.0)
-    verdict: Verdict = "unsupported"
-    if found and supported >= threshold:
-        verdict = "supported"
-    elif found and contradicted >= threshold:
-        verdict = "contradicted"
+    said = {one.verdict(threshold) for one in found}
+    verdict: Verdict = next((one for one in ("supported", "contradicted") if one in said), "unsupported")
     return ClaimSupport(claim, supported, contradicted, verdict)

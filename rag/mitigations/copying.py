@@ -80,7 +80,8 @@ def copy(claim: Claim, passages: Sequence[Document], similarity: float = SIMILAR
     span = closest_span(claim.text, passages, similarity, cited)
     if span is None:
         return None
-    citation = quote(passages[span.passage], span.start, span.end, span.passage)
+    written = any(one.written and one.passage == span.passage for one in claim.citations)
+    citation = quote(passages[span.passage], span.start, span.end, span.passage, written)
     same = words(claim.text) == words(citation.text)
     return replace(claim, text=claim.text if same else citation.text, citations=(citation,))
 

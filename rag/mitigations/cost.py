@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 
 from genir.protocols import Generation, Generator, IdentifierWriter, Retriever, SamplingParams, TokenCounter
-from genir.records import DocIDTokens, Document, Query, Run
+from genir.records import DocIDTokens, Document, Query, Run, Verdict
 from rag.packing import count_words
 from rag.reading import GeneratorReader, Reader, Reading, stream_generation
-from rag.verification import Statement, Support, SupportChecker
+from rag.verification import Statement, Support, SupportChecker, verdicts_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,11 @@ class Cost:
     def __sub__(self, other: "Cost") -> "Cost":
         mine, theirs = asdict(self), asdict(other)
         return Cost(**{key: mine[key] - theirs[key] for key in mine})
+
+    def times(self, share: float) -> "Cost":
+        """This much of it; counts are rounded to whole ones."""
+        mine = asdict(self)
+        return Cost(**{key: value * share if key == "seconds" else round(value * share) for key, value in mine.items()})
 
     def each(self, questions: int) -> dict[str, float]:
         """The cost a question; zeros where there was none."""
@@ -177,6 +182,10 @@ class _Checker:
     @property
     def name(self) -> str:
         return self.inner.name
+
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        return verdicts_of(self.inner)
 
     def check(self, statements: Sequence[Statement]) -> list[Support]:
         with self.meter.clock():

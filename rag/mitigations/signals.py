@@ -13,8 +13,10 @@ from rag.markers import take_markers
 from rag.measures.consistency import clusters_by_text
 from rag.measures.support import claim_support, passages_of
 from rag.mitigations.revision import question_of
-from rag.reading import GeneratorReader
+from rag.reading import GeneratorReader, Reading
 from rag.verification import SupportChecker
+
+SAMPLES, TEMPERATURE = 5, 0.7
 
 
 @runtime_checkable
@@ -69,8 +71,8 @@ class ConsistencySignal:
     """
 
     reader: GeneratorReader
-    samples: int = 5
-    temperature: float = 0.7
+    samples: int = SAMPLES
+    temperature: float = TEMPERATURE
     name: str = "consistency"
 
     def __post_init__(self) -> None:
@@ -82,12 +84,29 @@ class ConsistencySignal:
     def of(self, answers: Sequence[Answer], documents: Mapping[str, Document]) -> list[float]:
         """See Signal; `samples` replies a question."""
         rows = [row for row, answer in enumerate(answers) if not answer.abstained]
-        questions = [question_of(answers[row]) for row in rows]
-        passages = [passages_of(answers[row], documents) for row in rows]
-        agreeing = dict.fromkeys(rows, 0)
-        for seed in range(self.samples if rows else 0):
-            drawn = replace(self.reader.params, temperature=self.temperature, seed=seed)
-            for row, reading in zip(rows, replace(self.reader, params=drawn).read(questions, passages), strict=True):
-                first, other = clusters_by_text([answers[row].text, take_markers(reading.text)[0]])
-                agreeing[row] += first == other and not reading.abstained
-        return [agreeing.get(row, 0) / self.samples for row in range(len(answers))]
+        chosen = [answers[row] for row in rows]
+        sure = dict.fromkeys(range(len(answers)), 0.0)
+        drawn = sampled(self.reader, chosen, documents, self.samples, self.temperature)
+        for row, answer, readings in zip(rows, chosen, drawn, strict=True):
+            said = [take_markers(one.text)[0] for one in readings if not one.abstained]
+            first, *others = clusters_by_text([answer.text, *said])
+            sure[row] = others.count(first) / self.samples
+        return list(sure.values())
+
+
+def sampled(
+    reader: GeneratorReader,
+    answers: Sequence[Answer],
+    documents: Mapping[str, Document],
+    samples: int,
+    temperature: float,
+) -> list[list[Reading]]:
+    """For each answer `samples` other replies to its question, from its passages, the same ones every time (seeds 0, 1, ...)."""
+    questions = [question_of(answer) for answer in answers]
+    passages = [passages_of(answer, documents) for answer in answers]
+    drawn: list[list[Reading]] = [[] for _ in answers]
+    for seed in range(samples if answers else 0):
+        params = replace(reader.params, temperature=temperature, seed=seed)
+        for several, reading in zip(drawn, replace(reader, params=params).read(questions, passages), strict=True):
+            several.append(reading)
+    return drawn

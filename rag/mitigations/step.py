@@ -5,7 +5,8 @@ come from `documents`. Two kinds of step hide behind the one Protocol: those tha
 passages again in another way (`rag.mitigations.rereading`).
 
 Invariants: one answer a question, in order, with its query_id, question and conversation as they were; an abstention stays one, except
-where a step reads again; passages may be added behind those that were there, never taken away; no answers give no answers.
+where a step reads again; passages may be added behind those that were there, so that citations keep their numbers, and none is taken away
+except by Verify-and-Edit, whose new answers are read from, and cite, other passages; no answers give no answers.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,3 +1,5 @@
+import pytest
+
 from genir.records import Document
 from rag.attribution import NO_ATTRIBUTION, attribute
 
@@ -38,3 +40,20 @@ def test_nothing_found_is_no_attribution() -> None:
     assert attribute("Xe", "Which gas?", [HELIUM]) == NO_ATTRIBUTION
     assert attribute("He", "?", []) == NO_ATTRIBUTION
     assert attribute("...", "?", [HELIUM]) == NO_ATTRIBUTION
+
+
+@pytest.mark.parametrize(
+    ("said", "question"),
+    [
+        ("the", "?"),
+        ("We cannot find the shiny thing", "?"),  # shares "the" and "is" at most
+        ("A noble gas called unobtainium", "Which noble gas is it?"),  # the rest is the question's
+    ],
+)
+def test_a_stop_word_or_the_questions_own_is_no_attribution(said: str, question: str) -> None:
+    passage = Document("he", "The symbol of the noble gas is He.")
+    assert attribute(said, question, [passage]) == NO_ATTRIBUTION
+
+
+def test_a_chinese_particle_is_no_attribution() -> None:
+    assert attribute("他的", "谁？", [Document("zh", "北京是中国的首都。")]) == NO_ATTRIBUTION

@@ -1,7 +1,10 @@
 """What checkers are measured on and learn from: made by hand in small, and as it comes where the real data are."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -14,14 +17,15 @@ from experiments.checkers.data import (
     scifact_sentences,
     swapped_pairs,
 )
-from experiments.checkers.learning import half_of, sentence_lessons
-from experiments.checkers.lessons import Questions, answer_lessons, span_lessons, stretch
+from experiments.checkers.learning import half_of, sentence_lessons, verdict_table
+from experiments.checkers.lessons import Questions, answer_lessons, sentences_with, span_lessons, stretch
 from experiments.checkers.scoring import auroc
 from genir.errors import DataError
 from genir.formats import load_dataset, write_dataset
-from genir.records import Dataset, Document, Qrels, Query
+from genir.records import Dataset, Document, Qrels, Query, Verdict
 from rag.checkers.spans import find, kind_of
-from rag.verification import Statement
+from rag.checkers.trained import ClaimChecker, Lesson
+from rag.verification import Statement, Support
 from tests.tiny_checker import towns
 
 
@@ -149,8 +153,7 @@ def test_passages_without_the_answer_have_no_right_place() -> None:
     lessons = span_lessons(Questions.of(towns(), "train"), words=100, wrong_passages=0.99, seed=0)
     elsewhere = [lesson for lesson in lessons if not any(lesson.right)]
     assert len(elsewhere) > 8
-    answers = {query.text: set() for query in towns().queries.values()}
-    assert set(answers) == {lesson.question for lesson in lessons}
+    assert {query.text for query in towns().queries.values()} == {lesson.question for lesson in lessons}
 
 
 def test_a_stretch_is_whole_sentences_around_the_place() -> None:
@@ -164,12 +167,46 @@ def test_a_stretch_is_whole_sentences_around_the_place() -> None:
     assert stretch(text, (0, 60), 1, random.Random(0)) == (0, len(text))  # over several sentences
 
 
-def test_statements_of_both_verdicts() -> None:
+def test_statements_of_all_verdicts() -> None:
     made = list(answer_lessons(Questions.of(towns(), "dev"), 0))
-    counts = {verdict: sum(one.verdict == verdict for one in made) for verdict in ("supported", "unsupported")}
-    assert counts["supported"] == 16
-    assert counts["unsupported"] >= 16
+    counts = Counter(one.verdict for one in made)
+    assert counts["supported"] == 2 * 16  # against the passage, and against the answer's sentence alone
+    assert min(counts["unsupported"], counts["contradicted"]) >= 16
     assert {one.statement.claim for one in made if one.verdict == "supported"} >= {"Accra", "built it Accra"}
+
+
+def test_verdicts_follow_from_what_the_evidence_holds() -> None:
+    query = Query("q", "Who designed the old bridge?", ("Ada Byron",))
+    home = Document("h", "The old bridge was designed by Ada Byron. In the end Otto Lang left.", "Town § 1")
+    other = Document("o", "The mill was built by Max Born. It burnt down.", "Town § 2")
+    asked = Questions((query,), {"q": home}, {"h": (query,)}, {"h": (home, other), "o": (home, other)})
+    made = [lesson for seed in range(8) for lesson in answer_lessons(asked, seed)]
+    for one in made:
+        answered, right = find("Ada Byron", one.statement.evidence), one.statement.claim.endswith("Ada Byron")
+        expected = ("supported" if right else "contradicted") if answered else "unsupported"
+        assert one.verdict == expected, one
+    said = {(one.statement.claim, one.verdict) for one in made}
+    assert said >= {("Otto Lang", "contradicted"), ("Otto Lang", "unsupported"), ("Ada Byron", "unsupported")}
+    assert said >= {("Max Born", "contradicted"), ("Max Born", "unsupported"), ("Ada Born", "contradicted")}
+
+
+def test_what_a_citation_is_read_as() -> None:
+    passage = Document("d", "Oslo is old. Lima is new. Old Oslo lies north.", "Towns")
+    assert sentences_with(["Oslo"], passage) == "Towns. Oslo is old. Old Oslo lies north."
+    assert sentences_with(["new", "north"], Document("d", passage.text)) == "Lima is new. Old Oslo lies north."
+
+
+def test_a_table_of_verdicts() -> None:
+    class Sure:
+        verdicts: tuple[Verdict, ...] = ("supported",)
+
+        def check(self, statements: Sequence[Statement]) -> list[Support]:
+            return [Support(float(one.claim == "a")) for one in statements]
+
+    lessons = [Lesson(Statement("a", "e"), "supported"), Lesson(Statement("b", "e"), "contradicted")]
+    table = verdict_table(cast(ClaimChecker, Sure()), lessons)
+    assert table["supported"] == {"supported": 1, "unsupported": 0, "contradicted": 0}
+    assert table["contradicted"] == {"supported": 0, "unsupported": 1, "contradicted": 0}
 
 
 def test_halves_of_a_split_are_apart() -> None:

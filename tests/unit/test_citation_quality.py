@@ -1,13 +1,17 @@
 """ALCE's definitions on cases small enough to follow by hand. Evidence e1, e2, e3 are documents without titles."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import pytest
 
 from genir.errors import ConfigError, DataError
-from genir.records import Answer, Citation, Claim, Document
-from rag.measures.citation_quality import CitationQuality, citation_quality
-from rag.verification import Statement, Support
+from genir.protocols import Generation, SamplingParams
+from genir.records import Answer, Citation, Claim, Document, Query, Run, ScoredDoc
+from rag.answering import answer
+from rag.generators.extractive import ExtractiveGenerator
+from rag.measures.citation_quality import CitationQuality, attribution_quality, citation_quality
+from rag.verification import LexicalChecker, Statement, Support
 
 DOCUMENTS = {name: Document(name, name) for name in ("e1", "e2", "e3", "e4")}
 
@@ -31,7 +35,7 @@ class NeedsChecker:
 
 
 def cite(*names: str) -> tuple[Citation, ...]:
-    return tuple(Citation(name, 0, 2, name) for name in names)
+    return tuple(Citation(name, 0, 2, name, written=True) for name in names)
 
 
 def of(*claims: tuple[str, tuple[Citation, ...]]) -> tuple[CitationQuality, int]:
@@ -82,7 +86,7 @@ def test_chinese() -> None:
             return [Support(float(one.claim in one.evidence)) for one in statements]
 
     document = Document("zh", "他生于乌尔姆。他死于普林斯顿。", title="爱因斯坦")
-    cited = Citation("zh", 0, 7, "他生于乌尔姆。")
+    cited = Citation("zh", 0, 7, "他生于乌尔姆。", written=True)
     answers = [Answer("right", "?", "乌尔姆", (cited,)), Answer("wrong", "?", "普林斯顿", (cited,))]
     found = citation_quality(answers, {"zh": document}, Holds())
     assert found == {"right": CitationQuality(1.0, 1.0, 1, 1), "wrong": CitationQuality(0.0, 0.0, 1, 1)}
@@ -98,3 +102,74 @@ def test_abstentions_empty_runs_and_missing_documents() -> None:
         citation_quality([Answer("q", "?", "x", cite("gone"))], DOCUMENTS, checker)
     with pytest.raises(ConfigError, match="at_most = 0: expected at least one citation a claim"):
         citation_quality([], DOCUMENTS, checker, at_most=0)
+
+
+def test_a_marker_of_no_passage_costs_recall_and_precision() -> None:
+    claim = Claim("e1", 0, 1, cite("e1"), out_of_range=1)
+    found = Answer("q", "?", "e1", claims=(claim,))
+    assert citation_quality([found], DOCUMENTS, NeedsChecker())["q"] == CitationQuality(0.0, 0.0, 1, 2)
+    assert attribution_quality([found], DOCUMENTS, NeedsChecker())["q"] == CitationQuality(1.0, 1.0, 1, 1)
+
+
+def test_what_was_attributed_is_no_citation_of_the_generator() -> None:
+    [cited] = cite("e1")
+    claim = Claim("e1", 0, 1, (replace(cited, written=False),))
+    found = Answer("q", "?", "e1", claims=(claim,))
+    assert citation_quality([found], DOCUMENTS, NeedsChecker())["q"] == CitationQuality(0.0, 0.0, 1, 0)
+    assert attribution_quality([found], DOCUMENTS, NeedsChecker())["q"] == CitationQuality(1.0, 1.0, 1, 1)
+
+
+CITIES = {
+    "a": Document("a", "Oslo is the capital of Norway.", "Norway"),
+    "b": Document("b", "Lima is the capital of Peru.", "Peru"),
+}
+
+
+@dataclass
+class Says:
+    """A generator of one text."""
+
+    text: str
+    name: str = "says"
+
+    def generate(self, prompts: Sequence[str], params: SamplingParams) -> list[Generation]:
+        return [Generation(self.text) for _ in prompts]
+
+    def stream(self, prompt: str, params: SamplingParams) -> Iterator[str]:
+        yield self.text
+
+
+class Both:
+    """Finds both documents."""
+
+    name = "both"
+
+    def search(self, queries: Sequence[Query], k: int) -> Run:
+        return Run("both", {query.query_id: (ScoredDoc("a", 2.0), ScoredDoc("b", 1.0)) for query in queries})
+
+
+@pytest.mark.filterwarnings("ignore:.*citation markers name passages that were not shown")
+@pytest.mark.parametrize(
+    ("text", "written", "attributed"),
+    [
+        ("Oslo [1]", (1.0, 1.0, 1, 1), (1.0, 1.0, 1, 1)),
+        ("Oslo", (0.0, 0.0, 1, 0), (1.0, 1.0, 1, 1)),
+        ("Oslo [9]", (0.0, 0.0, 1, 1), (1.0, 1.0, 1, 1)),
+        ("Oslo [1][9]", (0.0, 0.0, 1, 2), (1.0, 1.0, 1, 1)),
+        ("Oslo [2]", (0.0, 0.0, 1, 1), (0.0, 0.0, 1, 1)),
+        ("the", (0.0, 0.0, 1, 0), (0.0, 0.0, 1, 0)),
+        ("We cannot do shiny things", (0.0, 0.0, 1, 0), (0.0, 0.0, 1, 0)),
+    ],
+)
+def test_what_a_generator_writes_is_measured_as_it_wrote_it(
+    text: str, written: tuple[float, ...], attributed: tuple[float, ...]
+) -> None:
+    [said] = answer(["What is the capital of Norway?"], Both(), Says(text), CITIES)
+    measured = [measure([said], CITIES, LexicalChecker())["q1"] for measure in (citation_quality, attribution_quality)]
+    assert measured == [CitationQuality(*written), CitationQuality(*attributed)]  # type: ignore[arg-type]
+
+
+def test_a_reader_that_quotes_has_cited_what_it_quotes() -> None:
+    [said] = answer(["What is the capital of Norway?"], Both(), ExtractiveGenerator(), CITIES)
+    assert [citation.written for citation in said.citations] == [True]
+    assert citation_quality([said], CITIES, LexicalChecker())["q1"] == CitationQuality(1.0, 1.0, 1, 1)

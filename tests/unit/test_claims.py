@@ -51,6 +51,7 @@ def test_markers_name_the_passage_whatever_the_words() -> None:
     first, second = made.claims
     assert [one.text for one in first.citations] == ["The symbol of neon is Ne."]
     assert [one.passage for one in second.citations] == [1, 0]
+    assert all(one.written for claim in made.claims for one in claim.citations)
     assert made.dropped == 0
 
 
@@ -62,7 +63,21 @@ def test_a_named_passage_that_holds_no_word_of_the_claim_is_cited_whole() -> Non
 def test_passage_nine_of_two_is_dropped_and_the_claim_attributed() -> None:
     made = draft(Reading("Neon glows red [9][0]."), "?", PASSAGES)
     assert (made.text, made.dropped) == ("Neon glows red.", 2)
-    assert [one.doc_id for one in made.claims[0].citations] == ["ne"]
+    assert [(one.doc_id, one.written) for one in made.claims[0].citations] == [("ne", False)]
+    assert made.claims[0].out_of_range == 2
+
+
+def test_markers_of_no_passage_belong_to_their_claims() -> None:
+    made = draft(Reading("Neon glows red [2]. Helium is a noble gas [7][2]."), "?", PASSAGES)
+    assert [claim.out_of_range for claim in made.claims] == [0, 1]
+    assert [[one.passage for one in claim.citations] for claim in made.claims] == [[1], [1]]
+
+
+def test_a_reader_that_names_its_passage_has_cited_what_stands_there() -> None:
+    [claim] = draft(Reading("Neon glows red", passage=1), "?", PASSAGES).claims
+    assert [(one.passage, one.written) for one in claim.citations] == [(1, True)]
+    [claim] = draft(Reading("Neon glows red", passage=0), "?", PASSAGES).claims
+    assert [(one.passage, one.written) for one in claim.citations] == [(1, False)]  # it stands elsewhere
 
 
 def test_a_passage_that_was_not_shown_cannot_be_cited() -> None:

@@ -13,7 +13,7 @@ from genir.formats import write_dataset
 from genir.records import Dataset
 from rag.reading import GeneratorReader, Reader
 from rag.verification import Statement, Support
-from tests.scripted_generator import ScriptedGenerator
+from tests.scripted_generator import CountingGenerator, ScriptedGenerator
 from tests.tiny_journey import genir
 
 NORWAY = "What is the capital of Norway?"
@@ -148,7 +148,7 @@ def test_claims_that_are_not_supported_are_named(tiny_folder: Path, scripted: Sc
 
 
 FAULTS = [
-    (("--checker", "magic"), "unknown checker 'magic': known: embedding, lexical, nli, trained"),
+    (("--checker", "magic"), "unknown checker 'magic': known: embedding, features, lexical, nli, trained"),
     (("--checker", "nli"), "checker 'nli': expected nli:NAME_OR_DIR"),
     (("--template", "plane"), "unknown template 'plane': did you mean 'plain'?"),
     (("--template", "no.toml"), "no.toml: no such configuration file"),
@@ -182,3 +182,15 @@ def test_examples_of_a_data_folder_without_a_train_split(
     write_dataset(Dataset("bare", tiny_dataset.corpus, {}), tmp_path / "bare")
     fault = genir("answer", NORWAY, "--data", tmp_path / "bare", "--generator", "scripted", "--shots", 1).fault
     assert fault == "--shots 1: bare has no train split to take worked examples from"
+
+
+def test_what_the_prompt_has_no_room_for_is_told_on_stderr(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = GeneratorReader(CountingGenerator(["Oslo [1]"], context=430))
+    monkeypatch.setattr(reading, "make_reader", lambda name, device="auto": small)
+    outcome = genir("answer", NORWAY, "--data", tiny_folder, "--generator", "small", "--shots", 3, "-k", 9)
+    assert outcome.code == 0, outcome.err
+    [told] = outcome.warnings
+    assert (
+        "worked examples did not fit the prompts of 1 of 1 questions and were left out: give fewer or shorter ones"
+        in told
+    )

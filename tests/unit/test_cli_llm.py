@@ -170,8 +170,12 @@ def test_vllm_s_parameters_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:
                 raise ValueError("no such architecture\nmore")
             assert (model, dtype, options) == ("name", "auto", {"max_model_len": 64})
 
+        def get_tokenizer(self) -> Any:
+            return SimpleNamespace(added_tokens_decoder={2: SimpleNamespace(content="</s>", special=True)})
+
         def generate(self, prompts: Sequence[str], params: dict[str, Any], use_tqdm: bool) -> list[Any]:
             asked.append(params)
+            assert not any("</s>" in prompt for prompt in prompts)
             logprobs = None if params["logprobs"] is None else [{5: SimpleNamespace(logprob=-0.5)}]
             output = SimpleNamespace(text="!", token_ids=[5], logprobs=logprobs, finish_reason="length")
             return [SimpleNamespace(outputs=[output]) for _ in prompts]
@@ -195,7 +199,7 @@ def test_vllm_s_parameters_and_answers(monkeypatch: pytest.MonkeyPatch) -> None:
         },
         **{"ignore_eos": False, "logprobs": 0},
     }
-    assert list(generator.stream("a", SamplingParams(logprobs=False))) == ["!"]
+    assert list(generator.stream("a </s>", SamplingParams(logprobs=False))) == ["!"]
     assert asked[1]["logprobs"] is None
     with pytest.raises(ConfigError, match="num_beams 2: the generator vllm does not know it"):
         generator.generate(["a"], SamplingParams(num_beams=2))

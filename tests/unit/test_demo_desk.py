@@ -20,6 +20,7 @@ from genir.errors import ArtefactError, ConfigError
 from genir.records import Answer, Dataset, Document
 from rag.prompt import Turn
 from rag.reading import GeneratorReader, Reading
+from rag.template import load_template
 from tests.scripted_generator import ScriptedGenerator
 from tests.small_library import DOCUMENTS, IDENTIFIERS, small_library
 
@@ -209,7 +210,7 @@ def test_a_full_queue_refuses_and_recovers() -> None:
     with pytest.raises(RefusalError, match="1 questions are waiting already") as refused:
         states(desk, ASKED, "there")
     assert refused.value.status == 503
-    first.close()  # a visitor who goes away leaves the place to others
+    first.close()  # type: ignore[attr-defined]  # a visitor who goes away leaves the place to others
     assert states(desk, ASKED, "there")[-1].finished
     desk.close()
 
@@ -282,3 +283,28 @@ def test_names_of_readers_say_nothing_of_the_disk() -> None:
     assert reader_labels(["a/reader", "b/reader"]) == {"reader": "a/reader", "reader 2": "b/reader"}
     with pytest.raises(ArtefactError, match="expected extractive, a folder, or a model's name"):
         reader_labels(["llama:"])
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.5])
+def test_a_refusal_is_in_the_language_of_the_question(desk: Desk, threshold: float) -> None:
+    for question, refusal in (("法国的总统是谁？", "我不知道"), ("Who is the president of France?", "I do not know")):
+        last = states(desk, replace(ASKED, question=question, threshold=threshold))[-1]
+        assert last.answer is not None
+        assert (last.answer.text, last.answer.abstained) == (refusal, True)
+        assert last.closed_book is not None
+        assert last.closed_book.text == refusal
+
+
+def test_a_model_is_asked_in_the_language_of_the_question() -> None:
+    generator = ScriptedGenerator(["东京"])
+    holdings = Holdings(Dataset("small", DOCUMENTS, {}))
+    own = load_template("polite")
+    library = Library(holdings, {}, {"model": GeneratorReader(generator), "own": GeneratorReader(generator, own)})
+    for name, question, template in (
+        ("model", "日本的首都是哪里？", load_template(language="zh")),
+        ("model", "Which capital?", load_template()),
+        ("own", "日本的首都是哪里？", own),
+    ):
+        reader = library.reader_for(name, question)
+        assert isinstance(reader, GeneratorReader)
+        assert reader.template == template

@@ -130,6 +130,11 @@ def test_the_schema_is_typed(url: str) -> None:
     reply = schema["paths"]["/api/answer"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
     assert reply == {"$ref": "#/components/schemas/AnswerReply"}
     assert {"claims", "passages", "held_back"} <= set(schema["components"]["schemas"]["AnswerReply"]["required"])
+    limits = schema["components"]["schemas"]["LimitsReply"]["properties"]
+    assert limits["body"]["description"] == (
+        "Most bytes of a request's body (413). 65,536 unless the server was started with another."
+    )
+    assert all("unless the server was started with another" in one["description"] for one in limits.values())
 
 
 def test_the_page_is_served_and_nothing_of_the_disk(url: str) -> None:

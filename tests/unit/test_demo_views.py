@@ -85,6 +85,15 @@ def test_claims_are_coloured_and_numbered_by_their_passages() -> None:
     assert "confidence 0.75" in found.text
 
 
+def test_the_legend_shows_contradicted_only_where_a_claim_is() -> None:
+    meaning = ENGLISH.verdicts["contradicted"]
+    assert meaning in Tags(answer_html(ANSWER, {}, ENGLISH)).text
+    agreed = replace(ANSWER, claims=(CLAIMS[0],))
+    text = Tags(answer_html(agreed, {}, ENGLISH)).text
+    assert meaning not in text
+    assert text.endswith(f"{ENGLISH.verdicts['supported']} {ENGLISH.verdicts['unsupported']}")
+
+
 def test_claims_that_overlap_show_every_character_once() -> None:
     overlapping = replace(ANSWER, text="one two three", claims=(Claim("one two", 0, 7), Claim("two three", 4, 13)))
     assert Tags(answer_html(overlapping, {}, ENGLISH)).text.startswith("one two three")

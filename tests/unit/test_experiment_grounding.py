@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,19 +15,22 @@ from experiments import reading
 from experiments.commands.rag import rag_app
 from experiments.experiment_grounding import STAGE
 from experiments.rag_evaluation import reading as rag_reading
+from experiments.rag_evaluation.arms import Searcher
 from experiments.reading import make_reader
+from experiments.retrieval import Built
 from genir.errors import ArtefactError, ConfigError, DataError, GenirError
 from genir.records import Dataset, Query
+from rag.mitigations.cost import Meter
 from rag.reading import GeneratorReader, Reader
 from tests.bridges import Builder, bridges, write_bridges
 
 ARMS = "none,random,bm25,oracle"
-CONDITIONS = "poisoned,removed,distractors,push-back,popularity,unanswerable,wording"
+CONDITIONS = "poisoned,removed,distractors,push-back,popularity,unanswerable,wording,gate"
 BUILDER = Builder()
 
 
 def rag_eval(world: Path, out: Path, *options: object, data: str = "bridges") -> Result:
-    where = ("--data", world / data, "--out", out, "--work", world / "work", "--resamples", 5)
+    where = ("--data", world / data, "--out", out, "--work", world / "work", "--resamples", 5, "--checker", "lexical")
     return CliRunner().invoke(rag_app, ["eval", *(str(one) for one in (*where, *options))])
 
 
@@ -54,7 +59,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     write_bridges(folder / "bridges")
     options = ("--generator", "builder,extractive", "--mitigations", "abstain,copy", "--conditions", CONDITIONS)
-    done = rag_eval(folder, folder / "out", "--retrievers", ARMS, "-k", 3, *options)
+    done = rag_eval(folder, folder / "out", "--retrievers", ARMS, "-k", 3, "--samples", 2, *options)
     assert done.exit_code == 0, (done.output, done.exception)
     return folder
 
@@ -87,6 +92,7 @@ def test_what_is_written(world: Path, summary: dict[str, Any]) -> None:
         "bridges (popularity 100 to 1,000)",
         "bridges (with unanswerable)",
         "bridges (wording)",
+        "bridges (gate)",
     ]
     manifest = json.loads((world / "out" / "bridges.manifest.json").read_text())
     assert manifest["stage"] == STAGE
@@ -104,7 +110,7 @@ def test_the_table_of_arms(summary: dict[str, Any]) -> None:
     assert base["none, extractive"]["abstention"]["mean"] == 1.0
     assert base["none, extractive"]["EM"]["delta"]["against"] == "bm25, extractive"
     assert base["random"]["EM"]["mean"] == 0.0
-    assert "bm25 + abstain + copy" in base
+    assert "bm25 + copy + abstain" in base  # whatever order they were given in
     assert base["none + copy"]["hallucination"]["delta"] == {
         "against": "none",
         "mean": -1.0,
@@ -133,6 +139,81 @@ def test_conditions_change_what_they_say(summary: dict[str, Any]) -> None:
     shares = [f"near-duplicates {share} %" for share in (0, 50, 100)]
     assert list(summary["bridges (distractors)"]) == [*shares, *(f"{share}, extractive" for share in shares)]
     assert {name.rpartition(", ")[2] for name in summary["bridges (wording)"]} == {"plain", "labelled", "polite"}
+
+
+def test_retrieve_or_not(world: Path, summary: dict[str, Any]) -> None:
+    gate = summary["bridges (gate)"]
+    assert list(gate) == [
+        f"{arm}, {policy}" for arm in ("random", "bm25", "oracle") for policy in ("never", "always", "adaptive")
+    ]
+    measures = ("EM", "hallucination", "searches")
+    assert [gate["bm25, never"][one]["mean"] for one in measures] == [0.0, 1.0, 0.0]
+    assert [gate["bm25, always"][one]["mean"] for one in measures] == [1.0, 0.0, 1.0]
+    assert [gate["bm25, adaptive"][one]["mean"] for one in measures] == [1.0, 0.0, 1.0]  # it is equally sure of all
+    assert gate["bm25, adaptive"]["EM"]["delta"]["against"] == "bm25, always"
+    assert gate["random, adaptive"]["searches"]["mean"] == 0.0  # on dev it never helped
+    details = json.loads((world / "out" / "bridges.json").read_text())
+    about, cost = details["conditions"]["bridges (gate)"], details["cost_a_question"]
+    assert about["cannot_answer_closed_book"] == ["extractive"]
+    assert (about["gates"]["bm25"]["score"], about["gates"]["bm25"]["questions"]) == (1.0, 2)
+    assert [cost[f"bm25, {one}"]["calls"] for one in ("never", "always", "adaptive")] == [1.0, 1.0, 2.0]
+    assert [cost[f"bm25, {one}"]["searches"] for one in ("never", "always", "adaptive")] == [0.0, 1.0, 1.0]
+
+
+def test_consistency_is_measured_where_a_reader_can_be_sampled(world: Path, summary: dict[str, Any]) -> None:
+    base = summary["bridges"]
+    found = {measure: base["bm25"][measure]["mean"] for measure in base["bm25"] if "entropy" in measure}
+    assert found == {"semantic entropy (text)": 0.0, "semantic entropy (lexical)": 0.0}  # it always says the same
+    assert base["bm25"]["unigram inconsistency, average"]["mean"] == pytest.approx(0.693, abs=1e-3)  # of two words
+    assert base["none"]["mean log-probability"]["mean"] == pytest.approx(-0.1)
+    assert not any("entropy" in measure or "inconsistency" in measure for measure in base["bm25, extractive"])
+    details = json.loads((world / "out" / "bridges.json").read_text())
+    assert details["conditions"]["bridges"]["cannot_be_sampled"] == ["extractive"]
+
+
+def test_a_question_costs_its_search_its_reading_and_every_step(world: Path) -> None:
+    cost = json.loads((world / "out" / "bridges.json").read_text())["cost_a_question"]
+    [run] = [
+        told for path in (world / "work" / "runs").glob("bm25-*.json")
+        if (told := json.loads(path.read_text()))["cost"]["queries"] == 4
+    ]  # fmt: skip
+    search = run["cost"]["search_seconds"] / 4
+    assert search > 0
+    assert [cost[arm]["searches"] for arm in ("none", "bm25", "oracle", "bm25, extractive")] == [0.0, 1.0, 1.0, 1.0]
+    assert cost["bm25"]["seconds"] >= search
+    for step in ("copy", "abstain", "copy + abstain"):
+        row = cost[f"bm25 + {step}"]
+        assert (row["calls"], row["searches"]) == (1.0, 1.0)
+        assert row["seconds"] >= cost["bm25"]["seconds"]
+
+
+def test_no_index_is_built_inside_what_is_measured(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With kept runs the index is first needed by a step that searches: its seconds are not the step's."""
+    given = ("--generator", "extractive", "--retrievers", "bm25")
+    assert rag_eval(tmp_path, tmp_path / "out", *given, data=str(world / "bridges")).exit_code == 0
+    clock, build, measuring, built = Meter.clock, Searcher._build, [], []
+
+    @contextmanager
+    def watched(meter: Meter) -> Iterator[None]:
+        measuring.append(meter)
+        with clock(meter):
+            yield
+        measuring.pop()
+
+    def noted(searcher: Searcher, name: str) -> Built:
+        built.append((name, bool(measuring)))
+        return build(searcher, name)
+
+    monkeypatch.setattr(Meter, "clock", watched)
+    monkeypatch.setattr(Searcher, "_build", noted)
+    steps = ("--mitigations", "copy")
+    assert rag_eval(tmp_path, tmp_path / "out", *given, *steps, data=str(world / "bridges")).exit_code == 0
+    assert built == []  # nothing of it searches
+    steps = ("--mitigations", "verify")
+    assert rag_eval(tmp_path, tmp_path / "out", *given, *steps, data=str(world / "bridges")).exit_code == 0
+    assert built == [("bm25", False)]
 
 
 def test_every_prompt_and_answer_is_kept(world: Path, summary: dict[str, Any]) -> None:
@@ -173,7 +254,7 @@ def test_a_second_run_reads_nothing_again_and_other_data_sets_stay(
 ) -> None:
     shutil.copytree(world / "out", tmp_path / "out")
     before = len(BUILDER.prompts)
-    options = ("--retrievers", ARMS, "--generator", "builder", "--name", "again", "--json")
+    options = ("--retrievers", ARMS, "--generator", "builder", "--name", "again", "--samples", 2, "--json")
     done = rag_eval(world, tmp_path / "out", *options)
     assert done.exit_code == 0, done.exception
     assert len(BUILDER.prompts) == before
@@ -185,6 +266,11 @@ def test_a_second_run_reads_nothing_again_and_other_data_sets_stay(
     now = (tmp_path / "out" / "answers.jsonl").read_text().splitlines()
     assert now[: len(old)] == old
     assert len(now) == len(old) + 4 * 4
+    costs = [
+        json.loads((folder / "out" / f"{name}.json").read_text())["cost_a_question"]["bm25"]
+        for folder, name in ((world, "bridges"), (tmp_path, "again"))
+    ]
+    assert costs[0] == costs[1]  # what is reused costs what it cost when it was made
     monkeypatch.setattr(rag_reading, "answer", None)
     assert rag_eval(world, tmp_path / "out", *options).exit_code == 0
     assert len((tmp_path / "out" / "answers.jsonl").read_text().splitlines()) == len(now)
@@ -211,6 +297,19 @@ BAD = [
     (("--mitigations", "contrast"), "mitigation contrast: changes how a language model writes"),
     (("--retrievers", "none", "--conditions", "poisoned"), "condition poisoned: needs a retriever beside none"),
     (("--retrievers", "oracle", "--conditions", "removed"), "condition removed: needs a retriever that searches"),
+    (("--retrievers", "none", "--conditions", "gate"), "condition gate: needs a retriever beside none"),
+    (("--signal", "mood"), "unknown signal 'mood'"),
+    (("--target", "riks"), "unknown target 'riks': did you mean 'risk'"),
+    (
+        ("--target", "risk", "--risk", "0"),
+        "expected no negative number, a temperature above 0, and a risk above 0, at most 1",
+    ),
+    (("--samples", "-1"), "samples -1, temperature 0.7"),
+    (("--samples", "2"), "--samples 2: extractive cannot be sampled; give a language model"),
+    (
+        ("--signal", "consistency", "--mitigations", "abstain"),
+        "signal consistency: reader 'extractive' cannot be sampled; use confidence or support",
+    ),
     (("--entities", "unseen"), "--entities unseen: only atlas tells seen entities from unseen ones"),
     (("--generator", "extractive,extractive"), "'extractive' is given more than once"),
 ]
@@ -255,7 +354,60 @@ def test_data_that_cannot_be_evaluated(world: Path, tmp_path: Path) -> None:
     data = other(world, "no-dev", replace(whole, qrels=undevelopped))
     done = rag_eval(world, tmp_path / "out", "--generator", "extractive", "--mitigations", "abstain", data=data)
     assert "mitigation abstain: no-dev has no dev questions to choose the threshold on" in fault(done)
+    done = rag_eval(world, tmp_path / "out", "--generator", "extractive", "--conditions", "gate", data=data)
+    assert "condition gate: no-dev has no dev questions to choose the threshold on" in fault(done)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_cannot_be_swapped_is_said_before_anything_is_read_or_keeps_the_rest(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = bridges()
+    lone = [
+        replace(one, text=one.text.partition(" in 18")[0] + ".") for one in whole.corpus
+    ]  # no other builder, no year
+    data = other(world, "lone", replace(whole, corpus=tuple(lone)))
+    given = ("--generator", "builder", "--retrievers", "bm25")
+    with monkeypatch.context() as patch:
+        patch.setattr(rag_reading, "answer", None)  # it must not be asked
+        done = rag_eval(world, tmp_path / "out", *given, "--conditions", "removed,push-back", data=data)
+    assert "condition push-back: of 4 questions none has a right passage that holds an accepted answer" in fault(done)
+    assert not (tmp_path / "out").exists()
+    done = rag_eval(world, tmp_path / "out", *given, "--conditions", "poisoned,removed", data=data)
+    assert done.exit_code == 0, done.exception
+    assert "condition poisoned: nothing that it applies to" in done.stderr
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert found["lone (poisoned)"] == {}
+    assert found["lone"]["bm25"]["coverage"]["mean"] == 1.0
+    assert "bm25" in found["lone (removed)"]
+    details = json.loads((tmp_path / "out" / "lone.json").read_text())
+    assert details["conditions"]["lone (poisoned)"] == {"left_out": {"bm25": 4}}
+
+
+def test_unanswerable_questions_that_nothing_is_found_for(world: Path, tmp_path: Path) -> None:
+    whole = bridges()
+    strange = {q: replace(query, text="zzz?") if not query.answers else query for q, query in whole.queries.items()}
+    data = other(world, "vain", replace(whole, queries=strange))
+    given = ("--generator", "extractive", "--retrievers", "bm25", "--conditions", "unanswerable")
+    done = rag_eval(world, tmp_path / "out", *given, data=data)
+    assert done.exit_code == 0, done.exception
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert found["vain (with unanswerable)"]["bm25"]["refusal"]["mean"] == 1.0
+
+
+def test_abstention_by_other_signals_and_for_a_guaranteed_risk(world: Path, tmp_path: Path) -> None:
+    given = ("--generator", "builder", "--retrievers", "bm25", "--mitigations", "abstain")
+    for signal in ("support", "consistency"):
+        done = rag_eval(world, tmp_path / signal, *given, "--signal", signal)
+        assert done.exit_code == 0, done.exception
+        found = json.loads((tmp_path / signal / "summary.json").read_text())["bridges"]
+        assert found["bm25 + abstain"]["coverage"]["mean"] == 1.0
+    calls = json.loads((tmp_path / "consistency" / "bridges.json").read_text())["cost_a_question"]
+    assert [calls[row]["calls"] for row in ("bm25", "bm25 + abstain")] == [1.0, 6.0]  # five samples
+    done = rag_eval(world, tmp_path / "risk", *given, "--target", "risk", "--risk", 0.1)
+    assert done.exit_code == 0, done.exception
+    found = json.loads((tmp_path / "risk" / "summary.json").read_text())["bridges"]
+    assert found["bm25 + abstain"]["coverage"]["mean"] == 0.0  # two dev questions guarantee nothing
 
 
 def test_an_empty_run(world: Path, tmp_path: Path) -> None:

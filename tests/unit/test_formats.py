@@ -319,8 +319,11 @@ def test_answers_come_back_as_written(tmp_path: Path) -> None:
 
 
 def test_claims_come_back_as_written(tmp_path: Path) -> None:
-    citation = Citation("d1", 0, 1, "A", 2, (5, 258), "5-2")
-    claims = (Claim("A", 0, 1, (citation,), 0.75, "supported"), Claim("B", 3, 4, verdict="contradicted"))
+    citation = Citation("d1", 0, 1, "A", 2, (5, 258), "5-2", written=True)
+    claims = (
+        Claim("A", 0, 1, (citation,), 0.75, "supported", out_of_range=1),
+        Claim("B", 3, 4, verdict="contradicted"),
+    )
     answers = [Answer("q1", "谁?", "A. B", (citation,), claims=claims, confidence=0.5, search_query="谁? (A)")]
     write_answers(answers, tmp_path / "answers.jsonl")
     assert list(read_answers(tmp_path / "answers.jsonl")) == answers
@@ -332,7 +335,7 @@ def test_answers_from_before_there_were_claims_are_read(tmp_path: Path) -> None:
     record |= {"retriever": "bm25", "generator": "hf", "passages": [{"doc_id": "d", "score": 2}]}
     [found] = read_answers(write(tmp_path / "answers.jsonl", json.dumps(record)))
     assert found == Answer("q", "?", "x", (Citation("d", 0, 1, "x"),), False, 1.0, "bm25", "hf", (ScoredDoc("d", 2.0),))
-    assert (found.claims, found.citations[0].passage) == ((), -1)
+    assert (found.claims, found.citations[0].passage, found.citations[0].written) == ((), -1, False)
 
 
 @pytest.mark.parametrize(

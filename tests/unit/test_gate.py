@@ -4,10 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from experiments.rag_evaluation.gating import policies
+from experiments.rag_evaluation.mitigation_table import answer_measured
+from experiments.rag_evaluation.reading import Answered
 from genir.errors import ArtefactError, ConfigError, DataError
 from genir.protocols import SamplingParams
 from genir.records import Answer, Claim, Document, Query, ScoredDoc
-from rag.gate import ALWAYS, NEVER, Gate, answer_adaptively, compare_policies, tune_gate
+from rag.gate import ALWAYS, NEVER, Gate, answer_adaptively, tune_gate
+from rag.measures.per_question import measure_answers
+from rag.mitigations.cost import Cost
 from rag.mitigations.signals import ConsistencySignal, Signal, SupportSignal
 from rag.reading import GeneratorReader, Reading
 from rag.verification import LexicalChecker
@@ -89,23 +94,42 @@ def test_only_the_unsure_questions_are_searched_for() -> None:
 
 def test_three_policies_by_hand() -> None:
     gate = Gate(0.5, "confidence")
-    never, always, adaptive = compare_policies(
-        QUERIES, RETRIEVER, ScriptedReader({"d": "right"}), DOCUMENTS, gate, closed_book=Sure(MEMORY)
-    )
-    assert [one.name for one in (never, always, adaptive)] == ["never", "always", "adaptive"]
-    assert [one.mean["EM"] for one in (never, always, adaptive)] == [0.25, 1.0, 1.0]
-    assert [one.mean["hallucination"] for one in (never, always, adaptive)] == [0.25, 0.0, 0.0]
-    assert [one.searched for one in (never, always, adaptive)] == [0.0, 1.0, 0.75]
-    assert [(one.cost.calls, one.cost.searches) for one in (never, always, adaptive)] == [(4, 0), (4, 4), (7, 3)]
-    row = adaptive.row()
-    assert (row["policy"], row["searched"], row["calls"], row["EM low"]) == ("adaptive", 0.75, 7 / 4, 1.0)
-    assert [one.text for one in adaptive.answers] == ["right"] * 4
+    memory, _ = answer_measured(QUERIES, None, Sure(MEMORY), DOCUMENTS)
+    found, _ = answer_measured(QUERIES, RETRIEVER, ScriptedReader({"d": "right"}), DOCUMENTS)
+    sides = [
+        Answered(
+            tuple(QUERIES),
+            tuple(answers),
+            (prompt,) * 4,
+            measure_answers(answers, QUERIES, DOCUMENTS, costly=False),
+            cost,
+        )
+        for answers, prompt, cost in (
+            (memory, "closed", Cost(calls=4)),
+            (found, None, Cost(calls=4, searches=4, seconds=2.0)),
+        )
+    ]
+    rows = policies(sides[0], sides[1], gate)
+    assert list(rows) == ["never", "always", "adaptive"]
+    # Of question 0 it is sure; to 1 it says something wrong, to 2 and 3 nothing.
+    assert [list(one.values["searches"].values()) for one in rows.values()] == [
+        [0.0] * 4,
+        [1.0] * 4,
+        [0.0, 1.0, 1.0, 1.0],
+    ]
+    assert [sum(one.values["EM"].values()) for one in rows.values()] == [1.0, 4.0, 4.0]
+    assert [sum(one.values["hallucination"].values()) for one in rows.values()] == [1.0, 0.0, 0.0]
+    assert [(one.cost.calls, one.cost.searches, one.cost.seconds) for one in rows.values()] == [
+        (4, 0, 0.0),
+        (4, 4, 2.0),
+        (7, 3, 1.5),
+    ]
+    adaptive = rows["adaptive"]
+    assert adaptive.prompts == ("closed", None, None, None)
     same = answer_adaptively(
         QUERIES, RETRIEVER, ScriptedReader({"d": "right"}), DOCUMENTS, gate, closed_book=Sure(MEMORY)
     )
     assert list(adaptive.answers) == same
-    with pytest.raises(ConfigError, match="no questions to compare policies on"):
-        compare_policies([], RETRIEVER, Sure({}), DOCUMENTS, gate)
 
 
 def test_consistency_is_the_share_of_samples_that_agree() -> None:
@@ -134,15 +158,3 @@ def test_support_is_that_of_the_weakest_claim() -> None:
         1.0,
         0.0,
     ]
-
-
-def test_a_signal_that_asks_a_model_is_paid_for() -> None:
-    reader = GeneratorReader(ScriptedGenerator(["right"]))
-    consistent = ConsistencySignal(reader, samples=2)
-    gate = Gate(0.5, "consistency")
-    never, always, adaptive = compare_policies(QUERIES, RETRIEVER, reader, DOCUMENTS, gate, signal=consistent)
-    # four questions from memory, and two samples of each; all are consistent
-    assert [(one.cost.calls, one.cost.searches) for one in (never, always, adaptive)] == [(4, 0), (4, 4), (12, 0)]
-    gate, checked = Gate(1.0, "support (lexical)"), SupportSignal(LexicalChecker())
-    *_, adaptive = compare_policies(QUERIES, RETRIEVER, reader, DOCUMENTS, gate, signal=checked)
-    assert (adaptive.cost.calls, adaptive.cost.searches, adaptive.searched) == (8, 4, 1.0)

@@ -90,10 +90,33 @@ def test_a_sentence_without_source_can_speak_of_something_else() -> None:
         ("五千人", ["5000"], False),
         ("", ["x"], True),
         ("anything", [], False),
+        # Rivals beside the right answer.
+        ("Paris Rome London Oslo Berlin", ["Oslo"], True),
+        ("Paris, Rome, London, Lima, Berlin and Oslo", ["Oslo"], True),
+        ("North Korea and South Korea", ["South Korea"], True),
+        ("Eiffel / Koechlin", ["Gustave Eiffel"], True),
+        ("1066 1067", ["1066"], True),
+        ("上海、北京", ["上海"], True),
+        # No rivals: a fuller name, a place's country, a date's year, an answer of two, a sentence.
+        ("George Herbert Walker Bush", ["Bush"], False),
+        ("Paris, France", ["Paris"], False),
+        ("31 March 1889", ["31 March"], False),
+        ("Simon and Garfunkel", ["Simon and Garfunkel"], False),
+        ("It was built by Eiffel and Koechlin in Paris", ["Eiffel"], False),
+        # Known gaps: a part agrees with the whole.
+        ("John", ["John Smith"], False),
+        ("France", ["King of France"], False),
     ],
 )
 def test_fact_conflicting(text: str, accepted: list[str], conflicts: bool) -> None:
     assert fact_conflicting(text, accepted) is conflicts
+
+
+def test_rivals_that_the_question_names_are_none() -> None:
+    assert fact_conflicting("Oslo and Lima", ["Oslo"])
+    assert not fact_conflicting("Oslo and Lima", ["Oslo"], "Which is older, Oslo or Lima?")
+    queries = {"q": Query("q", "Which won in 1066 and 1067?", ("1066",))}
+    assert fact_conflicts([Answer("q", queries["q"].text, "1066 1067")], queries) == {"q": False}
 
 
 def test_fact_conflicts_are_of_questions_with_an_answer() -> None:

@@ -24,6 +24,8 @@ COMMANDS = {
     ("train-dense",),
     ("train-reader", "span"),
     ("train-reader", "pack"),
+    ("train-reader", "llama"),
+    ("train-reader", "pack-llama"),
     ("train-joint",),
     ("rag", "eval"),
     ("rag", "check"),
@@ -49,7 +51,10 @@ COMMANDS = {
 }
 # Commands that print a table, a ranking or an answer: a program can read every one of them.
 TRAIN = {("train",), ("train-terms",), ("train-rerank",), ("train-dense",)}
-TRAIN |= {("train-reader", "span"), ("train-reader", "pack"), ("train-joint",), ("rag", "train-checker")}
+TRAIN |= {("train-reader", name) for name in ("span", "pack", "llama", "pack-llama")} | {
+    ("train-joint",),
+    ("rag", "train-checker"),
+}
 PRINT_FIGURES = COMMANDS - TRAIN - {("data", "import"), ("docids", "build"), ("serve",), ("serve-llm",)}
 
 Path = tuple[str, ...]

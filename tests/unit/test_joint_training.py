@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from experiments.joint.settings import JointConfig
 from genir.errors import ConfigError
 from genir.models.causal_config import CausalConfig, LlamaShape
 from genir.records import Document, Query
@@ -227,3 +228,12 @@ def test_a_trained_network_learns_through_adapters(tmp_path: Path) -> None:
         float(p.grad.norm()) > 0 for name, p in learner.named_parameters() if "lora_B" in name and p.grad is not None
     )
     assert model.generate(["who rules town3 ?"])[0].ranking
+
+
+def test_the_configuration_that_the_figures_on_atlas_come_from() -> None:
+    config = JointConfig.read(Path(__file__).parents[2] / "experiments/configs/joint-atlas.toml")
+    shape = config.causal.llama
+    assert (shape.hidden_size, shape.num_hidden_layers, shape.num_attention_heads) == (128, 4, 2)
+    assert (config.max_questions, config.dev_queries, config.training.epochs) == (8500, 100, 1)
+    assert (config.training.fresh_learning_rate, config.loss.first, config.sequence.copy) == (1.5e-3, 3.0, True)
+    assert (config.examples.passage_weight, config.examples.pseudo_query_weight) == (0.0, 0.0)

@@ -117,7 +117,8 @@ def test_built_from_codebooks_it_searches_like_the_quantised_dense_index(
 
 def test_the_configurations_in_the_package_are_valid() -> None:
     folder = Path(__file__).resolve().parents[2] / "experiments" / "configs"
-    files = sorted(folder.glob("*.toml"))
+    others = ("joint-atlas", "features")  # of other stages, tested with them
+    files = sorted(file for file in folder.glob("*.toml") if file.stem not in others)
     assert files
     for file in files:
         if file.stem == "ablation":

@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from experiments.commands import rag_options
 from experiments.rag_evaluation.mitigation_steps import MITIGATIONS, Kit, make_signal, make_steps, parse_mitigations
 from experiments.rag_evaluation.mitigation_table import OF_ANSWERED, answer_measured, mitigation_table, rows_of
 from genir.errors import ConfigError, DataError
 from genir.protocols import SamplingParams
-from genir.records import Answer, Dataset, Document, Query, ScoredDoc
+from genir.records import Answer, Claim, Dataset, Document, Query, ScoredDoc
 from rag.abstention import Threshold
 from rag.generators.extractive import ExtractiveGenerator
 from rag.generators.hf import HFGenerator
@@ -34,6 +36,59 @@ def test_names_are_parsed_in_order() -> None:
     assert rows_of(()) == {"none": ()}
     assert rows_of(("copy",)) == {"none": (), "copy": ("copy",)}
     assert list(rows_of(("copy", "abstain"))) == ["none", "copy", "abstain", "copy+abstain"]
+
+
+def test_all_steps_run_in_an_order_that_makes_sense_whatever_order_they_are_given_in() -> None:
+    assert list(rows_of(("abstain", "copy"))) == ["none", "abstain", "copy", "copy+abstain"]
+    given = tuple(reversed(MITIGATIONS))
+    *alone, contrast, copy_decode = rows_of(given)
+    assert alone == ["none", *given]
+    assert contrast == "contrast+verify-and-edit+verify+edit+copy+abstain"
+    assert copy_decode == contrast.replace("contrast", "copy-decode")  # the second would undo the first
+    assert list(rows_of(("abstain", "contrast")))[-1] == "contrast+abstain"
+    [option] = get_args(rag_options.Mitigations)[1:]
+    assert f"separated by commas: {', '.join(MITIGATIONS)}." in option.help
+
+
+def test_what_is_withdrawn_stays_withdrawn_in_the_row_of_all_steps() -> None:
+    """Verify-and-Edit reads abstentions again: behind `abstain` it would answer what was withdrawn."""
+    dev = tuple(Query(f"d{i}", f"{i}?", ("right",)) for i in range(3))
+    dev_answers = tuple(
+        Answer(query.query_id, query.text, text, confidence=sure)
+        for query, text, sure in zip(dev, ("right", "wrong", "wrong"), (0.8, 0.45, 0.3), strict=True)
+    )
+    reader = ScriptedReader(
+        {"d": "right", "2?": "wrong"}, confidence=0.1
+    )  # dev says: whatever it reads anew is not to be trusted
+    retriever = ScriptedRetriever({query.text: ["d"] for query in (*QUERIES, *dev)})
+    answers, _ = answer_measured(QUERIES, retriever, reader, DOCUMENTS, k=1)
+    kit = replace(KIT, tools=Tools(reader, retriever, k=1), dev=dev, dev_answers=dev_answers, wanted=0.3)
+    rows = {row.name: row for row in mitigation_table(rows_of(("abstain", "verify-and-edit")), answers, QUERIES, kit)}
+    assert all(answer.abstained for answer in rows["abstain"].answers)
+    assert not any(answer.abstained for answer in rows["verify-and-edit"].answers)
+    assert all(answer.abstained for answer in rows["verify-and-edit+abstain"].answers)
+    undone = apply(make_steps(("abstain", "verify-and-edit"), kit), answers, DOCUMENTS)
+    assert not any(answer.abstained for answer in undone)
+
+
+def test_verify_and_edit_alone_takes_passages_away() -> None:
+    """The invariant of `rag.mitigations.step`, with its exception."""
+    documents = {**DOCUMENTS, "e": Document("e", "This is right, too.")}
+    reader = ScriptedReader({"d": "right", "e": "right"}, confidence=0.1)
+    found = {QUERIES[0].text: ["e"], "?": ["e"]}
+    answers = [
+        Answer(
+            "0", QUERIES[0].text, "wrong", claims=(Claim("wrong", 0, 5),), passages=(ScoredDoc("d", 1.0),),
+            retriever="scripted",
+        )
+    ]  # fmt: skip
+    kit = replace(KIT, tools=Tools(reader, ScriptedRetriever(found), k=1), documents=documents)
+    for name in ("verify", "edit", "copy", "abstain"):
+        [revised] = apply(make_steps([name], kit), answers, documents)
+        assert [one.doc_id for one in revised.passages][:1] == ["d"], name
+    [revised] = replace(VerifyAndEdit(kit.counted)).revise(answers, documents)
+    assert [one.doc_id for one in revised.passages] == ["e"]
+    assert [one.passage for one in revised.citations] == [0]
 
 
 QUERIES = tuple(Query(str(i), f"Question {i}?", ("right",)) for i in range(4))
@@ -105,7 +160,9 @@ def test_abstention_is_tuned_for_the_loss_and_for_refusal() -> None:
 
 
 def test_faults_say_what_to_do() -> None:
-    with pytest.raises(DataError, match="abstain: no dev answers to choose the threshold on"):
+    with pytest.raises(
+        DataError, match=r"abstain: no dev answers .*; give a data set with a dev split, or leave abstain out"
+    ):
         make_steps(["abstain"], replace(KIT, dev=(), dev_answers=()))
     with pytest.raises(ConfigError, match="unknown mitigation 'pray'"):
         make_steps(["pray"], KIT)
@@ -156,7 +213,7 @@ def test_end_to_end_on_a_tiny_library(tiny_dataset: Dataset) -> None:
     kit = Kit(Tools(reader, retriever, k=2), documents, dev, tuple(dev_answers))
     names = ("verify", "edit", "copy", "verify-and-edit", "abstain")
     rows = mitigation_table(rows_of(names), answers, queries, kit, cost)
-    assert [row.name for row in rows] == ["none", *names, "+".join(names)]
+    assert [row.name for row in rows] == ["none", *names, "verify-and-edit+verify+edit+copy+abstain"]
     for row in rows:
         assert [one.query_id for one in row.answers] == [query.query_id for query in queries]
         for one in row.answers:
@@ -180,9 +237,10 @@ def test_every_step_on_a_language_model() -> None:
     kit = Kit(Tools(reader, retriever, k=1), DOCUMENTS, QUERIES, tuple(answers))
     steps = {name: make_steps([name], kit)[0] for name in MITIGATIONS}
     assert all(isinstance(step, Mitigation) and step.name == name for name, step in steps.items())
-    rows = mitigation_table({"none": (), "contrast": ("contrast",)}, answers, QUERIES, kit, cost)
+    searched = Cost(searches=len(QUERIES))
+    rows = mitigation_table({"none": (), "contrast": ("contrast",)}, answers, QUERIES, kit, cost, searched=searched)
     assert rows[1].cost.calls == 2 * len(QUERIES)  # two sequences a question, and the plain reading not counted
-    assert rows[1].cost.searches == 0
+    assert rows[1].cost.searches == len(QUERIES)  # but finding the passages is
     [copied, *_] = apply([steps["copy-decode"]], answers, DOCUMENTS)
     assert copied.abstained or copied.text in DOCUMENTS["d"].text
 

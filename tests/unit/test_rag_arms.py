@@ -1,10 +1,11 @@
 """Runs of an evaluation: kept, reused, and played back with the identifiers that a generative retriever writes."""
 
+import json
 from pathlib import Path
 
 import pytest
 
-from experiments.rag_evaluation.arms import InOrder, Lazy, Searcher, ranked
+from experiments.rag_evaluation.arms import InOrder, Searcher, ranked
 from experiments.rag_evaluation.questions import choose_questions, spread
 from experiments.rag_evaluation.settings import GroundingConfig
 from genir.errors import ConfigError
@@ -13,6 +14,7 @@ from genir.records import Dataset, Qrels, Query, ScoredDoc
 from rag.answering import answer
 from rag.evaluation import OracleRetriever
 from rag.generators.extractive import ExtractiveGenerator
+from rag.mitigations.cost import Cost
 from tests.bridges import bridges, write_bridges
 from tests.small_library import DOCUMENTS, generative_retriever
 
@@ -70,17 +72,18 @@ def test_played_back_citations_carry_the_identifiers_that_were_written(
     assert found.retriever == "generative"
 
 
-def test_a_lazy_retriever_is_built_when_it_is_asked() -> None:
-    built = []
-
-    def live() -> OracleRetriever:
-        built.append(1)
-        return OracleRetriever(Qrels({"q": {"a": 1}}))
-
-    lazy = Lazy("oracle", live)
-    assert not built
-    assert lazy.search([Query("q", "?")], 1).rankings["q"][0].doc_id == "a"
-    assert built == [1]
+def test_a_run_costs_what_it_cost_when_it_was_made(searcher: Searcher) -> None:
+    searcher.run("bm25", ASKED, 4)
+    made = searcher.cost("bm25", ASKED, 4)
+    assert made.searches == len(ASKED)
+    [beside] = (searcher.work / "runs").glob("bm25-*.json")
+    told = json.loads(beside.read_text())
+    assert 0 < made.seconds == told["cost"]["search_seconds"]
+    told["cost"]["search_seconds"] = 5.5  # by a slower machine, once
+    beside.write_text(json.dumps(told))
+    again = Searcher(DATASET, searcher.data, searcher.work, searcher.relevant)
+    again.run("bm25", ASKED, 4)
+    assert again.cost("bm25", ASKED, 4) == Cost(searches=4, seconds=5.5)
 
 
 def test_questions_are_spread_over_a_split() -> None:

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from math import log
 
 import pytest
@@ -7,7 +8,7 @@ from genir.measures import compare_scores
 from genir.protocols import Generation
 from genir.records import Answer, Citation, Claim, Document, Query, ScoredDoc
 from rag.measures.per_question import consistency, measure_answers, run_scores
-from rag.verification import LexicalChecker
+from rag.verification import LexicalChecker, Statement, Support
 
 TOWER = Document("tower", "It was built by Gustave Eiffel in 1889.", title="Eiffel Tower")
 ZH = Document("zh", "埃菲尔铁塔于1889年在巴黎建成。")
@@ -25,7 +26,7 @@ ANSWERS = [
         "right",
         QUERIES[0].text,
         "Gustave Eiffel",
-        claims=(Claim("Gustave Eiffel", 0, 14, (Citation("tower", 0, 39, TOWER.text, 0),)),),
+        claims=(Claim("Gustave Eiffel", 0, 14, (Citation("tower", 0, 39, TOWER.text, 0, written=True),)),),
         passages=(ScoredDoc("tower", 1.0),),
         confidence=0.9,
     ),
@@ -57,7 +58,8 @@ def test_every_measure_of_a_small_run() -> None:
     assert row("fact-conflicting") == [0.0, 1.0, 1.0, 0.0, None, 0.0]
     assert row("supported claims (lexical)") == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
     assert row("extrinsic (lexical)") == [0.0, 1.0, 1.0, 0.0, 0.0, 0.0]
-    assert row("intrinsic (lexical)") == row("context-conflicting (lexical)") == [0.0] * 6
+    assert not {"intrinsic (lexical)", "context-conflicting (lexical)"} & values.keys()  # it sees no contradiction
+    assert row("attribution recall (lexical)") == row("attribution precision (lexical)") == [1.0] + [0.0] * 5
     assert row("citation recall (lexical)") == row("citation precision (lexical)") == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
 
 
@@ -71,6 +73,18 @@ def test_the_checker_is_asked_only_where_costly() -> None:
     values = measure_answers(ANSWERS, QUERIES, DOCUMENTS, Never(), costly=False)  # type: ignore[arg-type]
     assert not any("(" in measure for measure in values)
     assert "unsupported names" in values
+
+
+def test_contradictions_are_measured_where_the_checker_sees_them() -> None:
+    class Sees:
+        name = "sees"
+
+        def check(self, statements: Sequence[Statement]) -> list[Support]:
+            return [Support(0.1, 0.8 if "Nouguier" in one.claim else 0.0) for one in statements]
+
+    values = measure_answers(ANSWERS, QUERIES, DOCUMENTS, Sees())
+    expected = {query_id: float(query_id == "wrong") for query_id in EVERY}
+    assert values["intrinsic (sees)"] == values["context-conflicting (sees)"] == expected
 
 
 def test_empty_and_silent_runs() -> None:

@@ -1,7 +1,9 @@
 """The reader made of any generator: what it is shown, how much of it, and what its reply becomes."""
 
 import math
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +11,7 @@ from genir.errors import ConfigError
 from genir.protocols import Generation, SamplingParams, TokenCounter
 from genir.records import Document
 from rag.demonstrations import RandomShots
+from rag.markers import take_markers
 from rag.mitigations.cost import Meter
 from rag.prompt import Shot, Turn, parse_prompt
 from rag.reading import PROMPT_TOKENS, GeneratorReader, Reading, as_reader
@@ -86,6 +89,30 @@ def test_a_streamed_reading_is_as_sure_as_one_that_was_not_streamed(reply: str) 
         assert streamed.certainty == pytest.approx(math.exp(-0.2))
 
 
+class Cut(Telling):
+    """One whose reply ends where no more tokens were allowed."""
+
+    def generate(self, prompts: Sequence[str], params: SamplingParams) -> list[Generation]:
+        """The replies, cut."""
+        return [replace(one, finish_reason="length") for one in super().generate(prompts, params)]
+
+
+@pytest.mark.parametrize("size", [1, 4, 50])
+@pytest.mark.parametrize(
+    ("reply", "kept"),
+    [("Oslo [1", "Oslo"), ("Oslo [1][", "Oslo"), ("氦【1，", "氦"), ("Year [20", "Year"), ("[1", "I do not know")],
+)
+def test_an_answer_that_was_cut_in_a_marker_shows_no_stump(reply: str, kept: str, size: int) -> None:
+    cut, whole = GeneratorReader(Cut([reply], size=size)), GeneratorReader(Telling([reply], size=size))
+    *pieces, reading = cut.read_stream("?", [HELIUM])
+    assert isinstance(reading, Reading)
+    assert "".join(map(str, pieces)) == take_markers(reading.text)[0] == kept
+    assert [reading] == cut.read(["?"], [[HELIUM]])
+    *pieces, ended = whole.read_stream("?", [HELIUM])  # what the model ended itself is left as it wrote it
+    assert isinstance(ended, Reading)
+    assert (ended.text, "".join(map(str, pieces))) == (reply, take_markers(reply)[0])
+
+
 @pytest.mark.parametrize("size", [1, 4, 50])
 def test_the_stream_ends_with_the_reading(size: int) -> None:
     reader = GeneratorReader(ScriptedGenerator([" Helium [1] is a gas [1]. "], size=size))
@@ -98,8 +125,10 @@ def test_the_budget_is_words_or_the_generator_s_own_tokens() -> None:
     many = [HELIUM] * 300
     words, tokens = ScriptedGenerator(["x"]), CountingGenerator(["x"])
     assert not isinstance(words, TokenCounter)
-    [by_words] = GeneratorReader(words).read(["Who?"], [many])
-    [by_tokens] = GeneratorReader(tokens).read(["Who?"], [many])
+    with pytest.warns(UserWarning, match=r"of 300 passages did not fit the prompts of 1 of 1 questions"):
+        [by_words] = GeneratorReader(words).read(["Who?"], [many])
+    with pytest.warns(UserWarning, match=r"of 300 passages did not fit the prompts of 1 of 1 questions"):
+        [by_tokens] = GeneratorReader(tokens).read(["Who?"], [many])
     assert by_words.shown is not None
     assert by_tokens.shown is not None
     assert 1 < by_tokens.shown < by_words.shown < 300
@@ -109,11 +138,36 @@ def test_the_budget_is_words_or_the_generator_s_own_tokens() -> None:
 def test_evidence_longer_than_the_context_is_packed_into_it() -> None:
     small = CountingGenerator(["x"], context=600)
     reader = GeneratorReader(small, params=SamplingParams(max_new_tokens=50))
-    [reading] = reader.read(["Who?"], [[Document("d", "A sentence with some words. " * 500), HELIUM]])
+    with pytest.warns(
+        UserWarning, match="1 of 2 passages did not fit the prompts of 1 of 1 questions and were left out"
+    ):
+        [reading] = reader.read(["Who?"], [[Document("d", "A sentence with some words. " * 500), HELIUM]])
     assert reading.shown == 1
     assert 480 < len(small.prompts[0]) <= 550
-    GeneratorReader(small, params=SamplingParams(max_new_tokens=50), budget=500).read(["Who?"], [[HELIUM] * 9])
+    with pytest.warns(UserWarning, match="5 of 9 passages"):
+        GeneratorReader(small, params=SamplingParams(max_new_tokens=50), budget=500).read(["Who?"], [[HELIUM] * 9])
     assert len(small.prompts[1]) <= 500
+
+
+def test_what_no_prompt_has_room_for_is_counted_in_one_warning() -> None:
+    """12 worked examples and 38 of 40 passages once went without a word."""
+    shots = tuple(Shot(f"What is x{number}?", "the ex", "X is the ex. " * 9) for number in range(12))
+    params = SamplingParams(max_new_tokens=50)
+    reader = GeneratorReader(
+        CountingGenerator(["x"], context=600), params=params, demonstrations=RandomShots(shots, 12)
+    )
+    with pytest.warns(UserWarning, match="did not fit") as heard:
+        reader.read(["Who?", "What?"], [[HELIUM] * 10] * 2)
+    assert [str(one.message) for one in heard] == [
+        "16 of 20 passages and 22 of 24 worked examples did not fit the prompts of 2 of 2 questions and were left out: give fewer or "
+        "shorter ones, or a model with a longer context"
+    ]
+    with pytest.warns(UserWarning, match="^8 of 10 passages and 11 of 12 worked examples did not fit") as streamed:
+        list(reader.read_stream("Who?", [HELIUM] * 10))
+    assert len(streamed) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        replace(reader, demonstrations=None).read(["Who?"], [[HELIUM]])
 
 
 def test_no_room_in_the_context_says_so() -> None:

@@ -36,6 +36,14 @@ def test_terms(text: str, expected: list[str]) -> None:
         ("wait... and see. see more", ["wait... and see. see more"]),
         ("Title\n\nBody of it.\nStill body", ["Title", "Body of it.", "Still body"]),
         ("东京很大。人多！真的？「对。」好", ["东京很大。", "人多！", "真的？", "「对。」", "好"]),
+        ("Norway. .no is a domain. +47 is its code.", ["Norway.", ".no is a domain.", "+47 is its code."]),
+        ('A lion. "cub" is its young.', ["A lion.", '"cub" is its young.']),
+        ("Dear. €5 was paid! #1 it was. macOS is it.", ["Dear.", "€5 was paid!", "#1 it was.", "macOS is it."]),
+        ("No. #1, ca. €5, e.g. .no and vs. macOS.", ["No. #1, ca. €5, e.g. .no and vs. macOS."]),
+        (
+            'Mr. "bob" Lee said "so." and paid 3.50 or .5 of it.',
+            ['Mr. "bob" Lee said "so." and paid 3.50 or .5 of it.'],
+        ),
         ("", []),
         (" \n ", []),
     ],
@@ -44,6 +52,6 @@ def test_sentences(text: str, expected: list[str]) -> None:
     assert sentences(text) == expected
 
 
-@given(st.text("aA1.!?。 \n\"'京タ", max_size=40))
+@given(st.text("aA1.!?。 \n\"'京タ+#€", max_size=40))
 def test_no_word_is_lost_between_sentences(text: str) -> None:
     assert "".join("".join(sentences(text)).split()) == "".join(text.split())
