@@ -1,12 +1,30 @@
 """`genir train-reader`: readers that are trained on questions with their passages."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from experiments.commands.options import Config, Data, Made, MaxMinutes, Resume, Settings
 
+Start = Annotated[
+    str | None,
+    typer.Option(
+        "--encoder",
+        help="Where to start: an encoder's name or folder, or the folder of a reader of this kind, which then learns on.",
+        show_default="config's",
+    ),
+]
+Exclude = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--exclude",
+        metavar="DIR",
+        help="Data folder whose dev and test questions, and their passages, must not be learnt from; may be repeated.",
+        show_default="none",
+    ),
+]
 reader_app = typer.Typer(help="Train a reader on questions whose passages and answers are known.", no_args_is_help=True)
 
 
@@ -16,23 +34,8 @@ def train_span(
     out: Made,
     config: Config = None,
     settings: Settings = None,
-    encoder: Annotated[
-        str | None,
-        typer.Option(
-            "--encoder",
-            help="Where to start: an encoder's name or folder, or the folder of a span reader, which then learns on.",
-            show_default="config's",
-        ),
-    ] = None,
-    exclude: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--exclude",
-            metavar="DIR",
-            help="Data folder whose dev and test questions, and their passages, must not be learnt from; may be repeated.",
-            show_default="none",
-        ),
-    ] = None,
+    encoder: Start = None,
+    exclude: Exclude = None,
     max_minutes: MaxMinutes = None,
     resume: Resume = False,
 ) -> None:
@@ -45,24 +48,7 @@ def train_span(
     from experiments.span.learning import train_span as run
 
     facts = run(data, read_config(config, settings or [], encoder, max_minutes), out, resume, exclude or [])["facts"]
-    chosen = facts["calibration"]
-    print(
-        f"{out}: {facts['examples']} examples, {facts['training_seconds']:.0f} s; {facts['measure']}: {facts['start_dev']:.4f} "
-        f"before training, {facts['saved_dev']:.4f} now; temperature {chosen['temperature']:.2f}, abstains below "
-        f"{chosen['min_confidence']:.2f}"
-    )
-
-
-@reader_app.command("pack")
-def pack(
-    reader: Annotated[Path, typer.Option("--reader", help="Folder made by `genir train-reader span`.")],
-    out: Made,
-) -> None:
-    """Store a span reader's weights in int8: a quarter of the size, for shipping. It is used as before."""
-    from experiments.span.learning import pack_reader
-
-    sizes = pack_reader(reader, out)["outputs"]
-    print(f"{out}: {sum(sizes.values()) / 1e6:.1f} MB")
+    _tell(out, facts)
 
 
 @reader_app.command("llama")
@@ -80,23 +66,8 @@ def train_llama(
     ] = None,
     config: Config = None,
     settings: Settings = None,
-    start: Annotated[
-        str | None,
-        typer.Option(
-            "--start",
-            help="Where to start: an encoder's name or folder, or the folder of a llama reader, which then learns on.",
-            show_default="config's",
-        ),
-    ] = None,
-    exclude: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--exclude",
-            metavar="DIR",
-            help="Data folder whose dev and test questions, and their passages, must not be learnt from; may be repeated.",
-            show_default="none",
-        ),
-    ] = None,
+    encoder: Start = None,
+    exclude: Exclude = None,
     max_minutes: MaxMinutes = None,
     device: Annotated[
         str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", show_default="config's")
@@ -114,23 +85,31 @@ def train_llama(
     from experiments.llama_reader.learning import train_llama as run
 
     chosen_settings = [*(settings or []), *([f"device={device}"] if device else [])]
-    chosen_config = read_config(config, chosen_settings, start, max_minutes)
+    chosen_config = read_config(config, chosen_settings, encoder, max_minutes)
     facts = run(data, chosen_config, out, resume, exclude or [], cloze or [])["facts"]
+    _tell(out, facts)
+
+
+@reader_app.command("pack")
+def pack(
+    reader: Annotated[
+        Path, typer.Option("--reader", help="Folder made by `genir train-reader span` or `llama`.", show_default=False)
+    ],
+    out: Made,
+) -> None:
+    """Store a reader's weights in int8: a quarter of the size, for shipping. It is used as before."""
+    from experiments.llama_reader.learning import pack_reader as pack_llama
+    from experiments.span.learning import pack_reader as pack_span
+    from rag.llama_reader.reader import SETTINGS_FILE
+
+    packed = (pack_llama if (reader / SETTINGS_FILE).is_file() else pack_span)(reader, out)
+    print(f"{out}: {sum(packed['outputs'].values()) / 1e6:.1f} MB")
+
+
+def _tell(out: Path, facts: Mapping[str, Any]) -> None:
     chosen = facts["calibration"]
     print(
         f"{out}: {facts['examples']} examples, {facts['training_seconds']:.0f} s; {facts['measure']}: {facts['start_dev']:.4f} "
         f"before training, {facts['saved_dev']:.4f} now; temperature {chosen['temperature']:.2f}, abstains below "
         f"{chosen['min_confidence']:.2f}"
     )
-
-
-@reader_app.command("pack-llama")
-def pack_llama(
-    reader: Annotated[Path, typer.Option("--reader", help="Folder made by `genir train-reader llama`.")],
-    out: Made,
-) -> None:
-    """Store a llama reader's weights in int8: a quarter of the size, for shipping. It is used as before."""
-    from experiments.llama_reader.learning import pack_reader
-
-    sizes = pack_reader(reader, out)["outputs"]
-    print(f"{out}: {sum(sizes.values()) / 1e6:.1f} MB")

@@ -25,7 +25,6 @@ COMMANDS = {
     ("train-reader", "span"),
     ("train-reader", "pack"),
     ("train-reader", "llama"),
-    ("train-reader", "pack-llama"),
     ("train-joint",),
     ("rag", "eval"),
     ("rag", "check"),
@@ -50,11 +49,8 @@ COMMANDS = {
     ("bench", "train"),
 }
 # Commands that print a table, a ranking or an answer: a program can read every one of them.
-TRAIN = {("train",), ("train-terms",), ("train-rerank",), ("train-dense",)}
-TRAIN |= {("train-reader", name) for name in ("span", "pack", "llama", "pack-llama")} | {
-    ("train-joint",),
-    ("rag", "train-checker"),
-}
+TRAIN: set[tuple[str, ...]] = {("train",), ("train-terms",), ("train-rerank",), ("train-dense",)}
+TRAIN |= {*(("train-reader", name) for name in ("span", "pack", "llama")), ("train-joint",), ("rag", "train-checker")}
 PRINT_FIGURES = COMMANDS - TRAIN - {("data", "import"), ("docids", "build"), ("serve",), ("serve-llm",)}
 
 Path = tuple[str, ...]

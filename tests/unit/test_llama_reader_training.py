@@ -12,8 +12,8 @@ from typer import Typer
 from typer.testing import CliRunner, Result
 
 from experiments.commands.reader import reader_app
-from experiments.llama_reader.evaluation import evaluate
 from experiments.llama_reader.learning import read_config
+from experiments.reader_evaluation import evaluate
 from experiments.reading import make_reader
 from genir.errors import ArtefactError, ConfigError, DataError
 from genir.formats import write_dataset
@@ -128,7 +128,7 @@ def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(data: Path, out: Path, encoder: Path, *options: object, settings: Sequence[str] = QUICK) -> Result:
     chosen = [part for setting in settings for part in ("--set", setting)]
-    arguments = ["llama", "--data", data, "--out", out, "--start", encoder, "--device", "cpu", *chosen, *options]
+    arguments = ["llama", "--data", data, "--out", out, "--encoder", encoder, "--device", "cpu", *chosen, *options]
     return CliRunner().invoke(reader_app, list(map(str, arguments)))
 
 
@@ -153,7 +153,7 @@ def test_the_folder_is_a_reader(data: Path, encoder: Path, tmp_path: Path) -> No
     assert "reused" in (again := run(data, out, encoder, "--cloze", data)).output + again.stderr
     learnt_on = run(data, tmp_path / "second", out, settings=(*QUICK, "training.epochs=0"))
     assert learnt_on.exit_code == 0, learnt_on.output
-    packed = CliRunner().invoke(reader_app, ["pack-llama", "--reader", str(out), "--out", str(tmp_path / "packed")])
+    packed = CliRunner().invoke(reader_app, ["pack", "--reader", str(out), "--out", str(tmp_path / "packed")])
     assert packed.exit_code == 0, packed.output
     assert read_manifest(tmp_path / "packed", "llama reader", "")["facts"] == manifest["facts"]
     assert isinstance(make_reader(str(tmp_path / "packed"), "cpu"), LlamaReader)

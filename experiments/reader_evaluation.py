@@ -1,9 +1,10 @@
-"""What a span reader is worth: with the oracle passage, with what BM25 finds, and on questions that their own passage does not answer.
+"""What a reader with a threshold, `span` or `llama`, is worth: with the oracle passage, with what BM25 finds, and on questions that
+their own passage does not answer.
 
-    python -m experiments.span.evaluation --reader FOLDER --data DIR --split test --unanswerable DIR --out FILE
+    python -m experiments.reader_evaluation --reader FOLDER --data DIR --split test --unanswerable DIR --out FILE
 
-Each arm is read twice from the same probabilities: "always" answers every question, which is what exact match, F1 and the risk-coverage
-curve are of; "abstaining" withholds what lies below the reader's own threshold, which was chosen on its dev questions. The unanswerable
+Each arm is read once and told twice: "always" answers every question, which is what exact match, F1 and the risk-coverage curve are of;
+"abstaining" withholds what lies below the reader's own threshold, which was chosen on its dev questions. The unanswerable
 questions are SQuAD 2.0's way: `queries.jsonl` says of each question whether it is `answerable`, its `split`, and the `context_id` of the
 paragraph it was written against, which is all that the reader gets.
 
@@ -18,16 +19,20 @@ from typing import Annotated, Any, Protocol
 
 import typer
 
+from experiments.rag_evaluation.reading import fingerprint
+from experiments.reading import make_reader
 from experiments.span.questions import answered
 from genir.errors import ConfigError, DataError
 from genir.formats import CORPUS, QUERIES, dataset_sha256, load_dataset, read_corpus
-from genir.manifest import provenance, sha256_of, write_json
+from genir.manifest import provenance, write_json
 from genir.records import Answer, Dataset, Document, Query
+from rag.llama_reader.reader import LlamaReader
 from rag.measures.estimates import estimates
 from rag.measures.selective import risk_coverage
+from rag.prompt import UNKNOWN
 from rag.reading import Reading
 from rag.scoring import score_answer
-from rag.span.reader import WEIGHTS_FILE, SpanReader
+from rag.span.reader import SpanReader
 
 POINTS = 100  # of a risk-coverage curve, at most
 
@@ -43,13 +48,18 @@ class Asked:
 
 
 class ThresholdReader(Protocol):
-    """A reader with a threshold of its own, which can be lowered so that every question is answered."""
+    """A reader that abstains below a threshold of its own, which can be lowered so that every question is answered."""
+
+    @property
+    def settings(self) -> Any:
+        """With `min_confidence`, the threshold."""
+        ...
 
     def read(self, questions: Sequence[str], passages: Sequence[Sequence[Document]]) -> list[Reading]:
         """One reading a question."""
         ...
 
-    def with_settings(self, **changes: float) -> "ThresholdReader":
+    def with_settings(self, **changes: Any) -> "ThresholdReader":
         """The same reader under other settings."""
         ...
 
@@ -96,15 +106,17 @@ def unanswerable(folder: Path, split: str) -> list[Asked]:
     return asked
 
 
-def score(reader: ThresholdReader, asked: Sequence[Asked]) -> Values:
-    """Every measure of every question; refusal is of the unanswerable ones, over-refusal of the others."""
+def score(readings: Sequence[Reading], asked: Sequence[Asked], threshold: float = 0.0) -> Values:
+    """Every measure of every question, readings below the threshold withheld; refusal is of the unanswerable ones, over-refusal of the
+    others.
+    """
     values: Values = {}
-    readings = reader.read([one.query.text for one in asked], [one.passages for one in asked])
     for one, reading in zip(asked, readings, strict=True):
-        found = Answer(one.query.query_id, one.query.text, reading.text, abstained=reading.abstained)
+        abstained = reading.abstained or reading.confidence < threshold
+        found = Answer(one.query.query_id, one.query.text, UNKNOWN if abstained else reading.text, abstained=abstained)
         measured = score_answer(found, one.query)
         measured["confidence"] = reading.confidence
-        measured["over-refusal" if one.query.answers else "refusal"] = float(reading.abstained)
+        measured["over-refusal" if one.query.answers else "refusal"] = float(abstained)
         if one.query.answers:
             measured["F1 of answerable"] = measured["F1"]
         for measure, value in measured.items():
@@ -115,12 +127,14 @@ def score(reader: ThresholdReader, asked: Sequence[Asked]) -> Values:
 def figures(reader: ThresholdReader, arms: Mapping[str, Sequence[Asked]]) -> dict[str, Any]:
     """Arm -> "always" and "abstaining" -> measure -> {mean, low, high}, and the risk-coverage curve of "always"."""
     made: dict[str, Any] = {}
+    ready = reader.with_settings(min_confidence=0.0)
     for name, asked in arms.items():
-        always = score(reader.with_settings(min_confidence=0.0), asked)
+        readings = ready.read([one.query.text for one in asked], [one.passages for one in asked])
+        always = score(readings, asked)
         made[name] = {
             "questions": len(asked),
             "always": _plain(always),
-            "abstaining": _plain(score(reader, asked)),
+            "abstaining": _plain(score(readings, asked, reader.settings.min_confidence)),
             "risk_coverage": _curve(always),
         }
     return made
@@ -150,7 +164,7 @@ def _curve(values: Values) -> list[dict[str, float]]:
 
 
 def evaluate(
-    reader: Annotated[Path, typer.Option("--reader", help="Folder made by `genir train-reader span`.")],
+    reader: Annotated[Path, typer.Option("--reader", help="Folder made by `genir train-reader span` or `llama`.")],
     data: Annotated[Path, typer.Option("--data", help="Data folder with answers.")],
     out: Annotated[Path, typer.Option("--out", help="JSON file to write.")],
     split: Annotated[str, typer.Option("--split", help="Split to measure on.")] = "test",
@@ -166,9 +180,9 @@ def evaluate(
 ) -> None:
     """Measure a reader and write every figure with its interval."""
     if out.is_dir():
-        raise ConfigError(f"--out {out}: is a folder; give the name of a file, e.g. {out / 'span.json'}")
+        raise ConfigError(f"--out {out}: is a folder; give the name of a file, e.g. {out / 'reader.json'}")
     dataset = load_dataset(data, [split])
-    inputs = {"reader": sha256_of(reader / WEIGHTS_FILE), "dataset": dataset_sha256(data)}
+    inputs = {"reader": fingerprint(str(reader)).split()[-1], "dataset": dataset_sha256(data)}
     arms = {"oracle": oracle(dataset, split)}
     if k:
         arms[f"bm25, {k} passages"] = retrieved(dataset, split, k)
@@ -177,10 +191,14 @@ def evaluate(
         inputs[second.name] = dataset_sha256(second)
     if questions:
         arms = {name: asked[:: max(1, len(asked) // questions)][:questions] for name, asked in arms.items()}
-    loaded = SpanReader.load(reader, device)
+    loaded = make_reader(str(reader), device)
+    if not isinstance(loaded, SpanReader | LlamaReader):
+        raise ConfigError(
+            f"--reader {reader}: no reader with a threshold; give the folder of `genir train-reader span` or `llama`"
+        )
     config = {"data": data.name, "split": split, "settings": asdict(loaded.settings)}
     made = figures(loaded, arms)
-    write_json(out, {**made, **provenance("span evaluation", config, inputs)})
+    write_json(out, {**made, **provenance("reader evaluation", config, inputs)})
     for name in arms:
         row = made[name]["always"]
         typer.echo(f"{name}: EM {row['EM']['mean']:.3f}, F1 {row['F1']['mean']:.3f}")

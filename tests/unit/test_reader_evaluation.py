@@ -7,10 +7,11 @@ import pytest
 from typer import Typer
 from typer.testing import CliRunner
 
-from experiments.span.evaluation import Asked, evaluate, figures, oracle, retrieved, score, unanswerable
+from experiments.reader_evaluation import Asked, evaluate, figures, oracle, retrieved, score, unanswerable
 from genir.errors import DataError
 from genir.formats import write_dataset
 from genir.records import Dataset, Document, Qrels, Query
+from rag.reading import Reading
 from rag.span.reader import SpanReader
 from tests.tiny_span_reader import save_word_encoder, tiny_reader
 
@@ -74,9 +75,23 @@ def test_arms(second: Path) -> None:
         unanswerable(second.parent / "first", "test")
 
 
+def read(reader: SpanReader, asked: list[Asked]) -> list[Reading]:
+    return reader.read([one.query.text for one in asked], [one.passages for one in asked])
+
+
+def test_what_is_withheld_is_what_the_reader_itself_withholds(reader: SpanReader, second: Path) -> None:
+    asked = [*oracle(NORTH, "test"), *unanswerable(second, "test")]
+    always = read(reader, asked)
+    for threshold in (0.0, sorted(one.confidence for one in always)[2], 1.0):
+        itself = score(read(reader.with_settings(min_confidence=threshold), asked), asked)
+        assert {name: values for name, values in itself.items() if name != "confidence"} == {
+            name: values for name, values in score(always, asked, threshold).items() if name != "confidence"
+        }
+
+
 def test_scores_under_both_rules(reader: SpanReader, second: Path) -> None:
     asked = unanswerable(second, "test")
-    silent = score(reader.with_settings(min_confidence=1.0), asked)
+    silent = score(read(reader, asked), asked, threshold=1.0)
     assert silent["refusal"] == {"u": 1.0}
     assert silent["over-refusal"] == {"p": 1.0}
     assert silent["F1"] == {"p": 0.0, "u": 1.0}
@@ -89,7 +104,8 @@ def test_scores_under_both_rules(reader: SpanReader, second: Path) -> None:
 
 def test_an_answer_that_is_right_scores_one(reader: SpanReader) -> None:
     [[found]] = reader.candidates(["what is the capital"], [[CORPUS[0]]], most=1)
-    values = score(reader, [Asked(Query("p", "what is the capital", (found.text,)), (CORPUS[0],))])
+    asked = [Asked(Query("p", "what is the capital", (found.text,)), (CORPUS[0],))]
+    values = score(read(reader, asked), asked)
     assert (values["EM"]["p"], values["F1"]["p"]) == (1.0, 1.0)
     assert values["confidence"]["p"] == pytest.approx(found.probability)
 
