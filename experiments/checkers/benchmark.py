@@ -110,7 +110,9 @@ def check_checkers(
     _write_scores(out / _SCORES, sets, scores)
     inputs = {name: dataset_sha256(root / name) for name in FOLDERS}
     inputs |= {
-        text: sha256_of(Path(text.partition(":")[2]) / MANIFEST) for text in checkers if text.startswith("trained:")
+        f"checker {name}": sha256_of(Path(text.partition(":")[2]) / MANIFEST)  # no paths of this machine
+        for text, name in zip(checkers, names, strict=True)
+        if text.startswith("trained:")
     }
     left_out = {one.name: one.left_out for one in sets}
     facts = {"seconds": seconds, "left_out": left_out}

@@ -69,6 +69,7 @@ def test_every_checker_is_measured_beside_the_baselines(world: Path, tmp_path: P
     assert all(list(line["scores"]) == ["lexical", *others] for line in lines)
     manifest = json.loads((tmp_path / "made" / "checker.manifest.json").read_text())
     assert manifest["facts"]["left_out"]["scifact"] == 1
+    assert set(manifest["inputs"]) == {"halueval-qa", "squad-small", "scifact", "checker trained"}
 
 
 def test_what_others_wrote_in_the_folder_stays(world: Path, tmp_path: Path) -> None:
