@@ -75,6 +75,12 @@ QUALITY = {
     "generative_terms_only": "its terms alone",
     "generative_random_ids": "random codes (control)",
 }
+CLAIMS = {
+    "halueval-qa": "HaluEval's questions",
+    "halueval-qa-matched": "those of them that differ by at most a word",
+    "squad-swapped": "another span of the same passage and kind",
+    "scifact": "SciFact, SUPPORT against CONTRADICT",
+}
 HEADLINE = {"scifact": "nDCG@10", "medquad (consumer)": "nDCG@10"}  # elsewhere Success@1
 
 
@@ -87,6 +93,7 @@ def fill(readme: str, results: Path) -> str:
         "constraint": _constraint(_read(results / "decode" / "constraint.json")),
         "generate": _generate(_read(results / "generate" / "ladder.json")),
         "quality": _quality(_read(results / "quality" / "summary.json")),
+        "checkers": _checkers(_read(results / "grounding" / "summary.json")["checker"]),
     }
     for name, table in tables.items():
         begin, end = f"<!-- figures: begin {name} -->\n", f"<!-- figures: end {name} -->"
@@ -120,6 +127,21 @@ def _quality(summary: Mapping[str, Any]) -> str:
             cells.append(f"{found['mean']:.3f}{star}" if found else "")
         rows.append(cells)
     return _table(["system", *(f"{name}, {HEADLINE.get(name, 'Success@1')}" for name in names)], rows)
+
+
+def _checkers(figures: Mapping[str, Any]) -> str:
+    """AUROC: data sets down, trivial baselines and checkers across."""
+    first = next(iter(figures.values()))
+    others = list(first["others"])
+    rows = [
+        [
+            f"{CLAIMS[name]} ({found['pairs']} pairs)",
+            *(f"{found[baseline]:.3f}" for baseline in ("length", "containment")),
+            *(f"{one['auroc']:.3f}" for one in (found, *found["others"].values())),
+        ]
+        for name, found in figures.items()
+    ]
+    return _table(["right against wrong claims", "length", "containment", first["name"], *others], rows)
 
 
 def _schemes(summary: Mapping[str, Any]) -> str:
