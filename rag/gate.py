@@ -9,20 +9,19 @@ Invariants: threshold NEVER searches for no question, ALWAYS for every one; a cl
 never and always is measured by `genir rag eval --conditions gate` (`experiments.rag_evaluation.gating`).
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
 
-from genir.config import from_mapping
-from genir.errors import ArtefactError, ConfigError, DataError, GenirError
-from genir.manifest import write_json
+from genir.errors import ConfigError, DataError
 from genir.protocols import Generator, Retriever
 from genir.records import Answer, Document, Query
 from rag.answering import answer
+from rag.conversation import Condenser, Turn
 from rag.mitigations.signals import ConfidenceSignal, Signal
 from rag.reading import Reader
 from rag.scoring import score_answer
+from rag.verification import SupportChecker
 
 NEVER, ALWAYS = -1.0, 1.0  # below, and at, every value of a signal
 
@@ -43,18 +42,6 @@ class Gate:
     def searches(self, value: float) -> bool:
         """Whether a question with this value is searched for."""
         return value <= self.threshold
-
-    def save(self, path: Path) -> None:
-        """Write it as JSON."""
-        write_json(path, asdict(self))
-
-    @classmethod
-    def load(cls, path: Path) -> "Gate":
-        """What `save` wrote. Raises ArtefactError where it is missing or broken."""
-        try:
-            return from_mapping(cls, json.loads(path.read_text(encoding="utf-8")), str(path))
-        except (OSError, ValueError, TypeError, GenirError) as error:
-            raise ArtefactError(f"{path}: not a gate ({error}); tune it again on dev questions") from None
 
 
 def tune_gate(
@@ -97,16 +84,23 @@ def answer_adaptively(
     k: int = 3,
     signal: Signal | None = None,
     closed_book: Reader | Generator | None = None,
+    *,
+    conversations: Sequence[Sequence[Turn]] = (),
+    condenser: Condenser | None = None,
+    checker: SupportChecker | None = None,
 ) -> list[Answer]:
     """One answer a question, in order: from memory (`closed_book`, by default the reader), or from passages where that is unsure.
 
-    Raises ConfigError where the gate was tuned for another signal, and what `rag.answering.answer` raises.
+    `conversations`, `condenser`, `checker`: see `rag.answering.answer`. Raises ConfigError where the gate was tuned for another signal,
+    and what `rag.answering.answer` raises.
     """
     asked = _matching(gate, signal)
-    answers = answer(queries, None, closed_book or reader, documents, k)
+    told: Any = {"condenser": condenser, "checker": checker}
+    answers = answer(queries, None, closed_book or reader, documents, k, conversations=conversations, **told)
     values = asked.of(answers, documents)
     rows = [row for row, value in enumerate(values) if gate.searches(value)]
-    again = answer([queries[row] for row in rows], retriever, reader, documents, k)
+    turns = [conversations[row] for row in rows] if conversations else ()
+    again = answer([queries[row] for row in rows], retriever, reader, documents, k, conversations=turns, **told)
     for row, grounded in zip(rows, again, strict=True):
         answers[row] = grounded
     return answers

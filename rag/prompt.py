@@ -9,8 +9,9 @@ are the generators' to read as text: `rag.chat_template`.
 
 import re
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from genir.errors import ConfigError
 from genir.records import Document
@@ -201,6 +202,16 @@ def may_be_unknown(text: str, template: PromptTemplate = DEFAULT_TEMPLATE) -> bo
 def fill(text: str, /, **values: str) -> str:
     """Named places filled in one pass, so that braces inside a value stay what they are."""
     return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), text)
+
+
+def check_places(wording: Any, expected: Mapping[str, Collection[str]]) -> None:
+    """Raise ConfigError where a text of a wording, a dataclass of texts with its `language`, has other named places than expected."""
+    for name, text in asdict(wording).items():
+        wanted, found = set(expected.get(name, ())), set(re.findall(r"\{(\w+)\}", text))
+        if found != wanted:
+            raise ConfigError(
+                f"wording {wording.language!r}: {name!r} has the places {sorted(found)}, expected {sorted(wanted)}"
+            )
 
 
 def turns_text(turns: Sequence[Turn], template: PromptTemplate) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from experiments.commands import answer_options as of_answer
 from experiments.commands.options import DEFAULT_ENCODER, Beams, Cache, Data, Device, Encoder, Json, Model
@@ -26,6 +26,7 @@ def answer(
     model: Model = None,
     k: of_answer.Passages = 3,
     num_beams: Beams = None,
+    search_below: of_answer.SearchBelow = None,
     checker: of_answer.Checker = None,
     follow_ups: of_answer.FollowUps = None,
     condense: of_answer.Condense = "rules",
@@ -48,10 +49,13 @@ def answer(
     from genir.formats import load_dataset
     from rag.answering import answer as answer_questions
     from rag.answering import answer_stream
+    from rag.gate import Gate, answer_adaptively
     from rag.joint.answerer import JointAnswerer
 
     if k < 1:
         raise ConfigError(f"-k {k}: expected at least 1 passage; for an answer without passages use --retriever none")
+    if search_below is not None and stream:
+        raise ConfigError("--search-below: which answer stands is known at the end only; leave out --stream")
     questions = [question, *(follow_ups or ())]
     for one in questions:
         check_question(one)
@@ -75,7 +79,10 @@ def answer(
         asked = (query, searcher, reader, documents, k)
         if stream:
             return answer_stream(*asked, turns=turns, condenser=condenser, checker=judge)
-        return answer_questions(*asked, conversations=[turns], condenser=condenser, checker=judge)
+        told: Any = {"conversations": [turns], "condenser": condenser, "checker": judge}
+        if search_below is None or searcher is None:
+            return answer_questions(*asked, **told)
+        return answer_adaptively([query], searcher, reader, documents, Gate(search_below, "confidence"), k, **told)
 
     _converse(questions, ask, documents, stream, as_json)
 

@@ -64,3 +64,14 @@ Seed = Annotated[int, typer.Option("--seed", help="Of the random choice.")]
 Stream = Annotated[
     bool, typer.Option("--stream", help="Print the text as it is written; with --json as one JSON object a line.")
 ]
+SearchBelow = Annotated[
+    float | None,
+    typer.Option(
+        "--search-below",
+        min=0.0,
+        max=1.0,
+        help="Answer from memory first, and search only where the confidence of that answer is at most so much; `genir rag eval "
+        "--conditions gate` finds the figure for your data.",
+        show_default="always search",
+    ),
+]

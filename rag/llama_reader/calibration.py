@@ -4,7 +4,7 @@ abstains.
 Both are chosen on dev questions, each asked of its passage among wrong ones of the same article, and of wrong ones
 alone (`rag.span.calibration.make_cases`). The temperature divides the log-odds of the confidence such that the event
 "the answer is an accepted one" is most likely (Guo et al. 2017, arXiv:1706.04599, section 4.2, for two classes); the
-threshold is `best_threshold`'s.
+threshold is `rag.span.calibration.best_threshold`'s.
 
 Known gap: the wrong passages are easier to tell than those of questions that people made unanswerable on purpose.
 """
@@ -15,7 +15,7 @@ import numpy as np
 
 from rag.llama_reader.reader import LlamaReader, calibrated
 from rag.scoring import exact_match, f1
-from rag.span.calibration import TEMPERATURES, Calibration, Case, best_threshold
+from rag.span.calibration import TEMPERATURES, Calibration, Case, calibration_of
 
 _LEAST = 1e-6  # no probability is taken for surer than this
 
@@ -34,18 +34,7 @@ def calibrate(reader: LlamaReader, cases: Sequence[Case]) -> Calibration:
     likelihoods = np.array([_nll(raw, right, temperature) for temperature in TEMPERATURES])
     best = int(likelihoods.argmin())
     confidences = np.array([calibrated(float(one), TEMPERATURES[best]) for one in raw])
-    threshold, mean = best_threshold(confidences, worth, unanswerable)
-    refused = confidences < threshold
-    return Calibration(
-        TEMPERATURES[best],
-        threshold,
-        len(cases),
-        float(likelihoods[TEMPERATURES.index(1.0)]),
-        float(likelihoods[best]),
-        mean,
-        float(refused[unanswerable].mean()),
-        float(refused[~unanswerable].mean()),
-    )
+    return calibration_of(likelihoods, confidences, worth, unanswerable)
 
 
 def _nll(raw: np.ndarray, right: np.ndarray, temperature: float) -> float:

@@ -14,7 +14,6 @@ Served by the project's LLaMA engine (`LlamaReader.load`); `of_model` reads with
 does. Known gap: greedy, so that one answer a question is scored, not the most probable of all spans.
 """
 
-import json
 import math
 import tempfile
 from collections.abc import Callable, Sequence
@@ -22,9 +21,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from genir.config import from_mapping
 from genir.devices import Precision, autocast, pick_device
-from genir.errors import ArtefactError, ConfigError, GenirError
+from genir.errors import ConfigError
 from genir.manifest import write_json
 from genir.protocols import Generation, SamplingParams
 from genir.records import Document
@@ -32,6 +30,7 @@ from rag.generators.hf import HFGenerator
 from rag.llama_reader.evidence import Evidence, EvidenceMaker
 from rag.llama_reader.network import ANSWERS, NONE, save_network, unpacked
 from rag.prompt import UNKNOWN
+from rag.reader_settings import read_reader_settings
 from rag.reading import Reading
 from rag.span.storage import Storage
 
@@ -174,15 +173,7 @@ def save_reader(
 
 def read_settings(folder: Path) -> LlamaReaderSettings:
     """The settings of a saved reader. Raises ArtefactError where there are none."""
-    path = folder / SETTINGS_FILE
-    try:
-        return from_mapping(LlamaReaderSettings, json.loads(path.read_text(encoding="utf-8")), str(path))
-    except FileNotFoundError:
-        raise ArtefactError(
-            f"{folder}: no {SETTINGS_FILE} there: expected a folder made by `genir train-reader llama`"
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, GenirError) as error:
-        raise ArtefactError(f"{path}: not a reader's settings: {error}; train the reader again") from None
+    return read_reader_settings(folder / SETTINGS_FILE, LlamaReaderSettings, "genir train-reader llama")
 
 
 def calibrated(probability: float, temperature: float) -> float:

@@ -9,21 +9,19 @@ It is a model for showing the mechanism of grounding on one kind of text, traine
 For that, give `GeneratorReader` any Hugging Face model.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from genir.config import from_mapping
 from genir.devices import pick_device
-from genir.errors import ArtefactError, GenirError
 from genir.manifest import write_json
 from genir.protocols import SamplingParams
 from genir.records import Document
 from rag.copying import CopyConstraint
 from rag.generators.hf import HFGenerator, load_causal_lm
 from rag.prompt import UNKNOWN, PromptTemplate, build_prompt
+from rag.reader_settings import read_reader_settings
 from rag.reading import Reading
 from rag.small_reader.data import told
 from rag.small_reader.evidence import Evidence, SentenceSelector
@@ -109,17 +107,7 @@ class SmallReader:
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> "SmallReader":
         """The reader of a folder. Raises ArtefactError where it is missing or not a reader's."""
-        try:
-            values = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-            settings = from_mapping(ReaderSettings, values, str(folder / SETTINGS_FILE))
-        except FileNotFoundError:
-            raise ArtefactError(
-                f"{folder}: no {SETTINGS_FILE} there: expected a folder that a reader was saved to"
-            ) from None
-        except (json.JSONDecodeError, GenirError) as error:
-            raise ArtefactError(
-                f"{folder / SETTINGS_FILE}: not a reader's settings: {error}; train the reader again"
-            ) from None
+        settings = read_reader_settings(folder / SETTINGS_FILE, ReaderSettings, "genir demo")
         tokenizer, model = load_causal_lm(str(folder))
         return cls(model.to(pick_device(device)), tokenizer, SentenceSelector.load(folder), settings)
 

@@ -92,12 +92,21 @@ def calibrate(reader: SpanReader, cases: Sequence[Case]) -> Calibration:
         ]
     )
     unanswerable = np.array([case.right is None for case in cases])
+    return calibration_of(likelihoods, confidences, worth, unanswerable)
+
+
+def calibration_of(
+    likelihoods: np.ndarray, confidences: np.ndarray, worth: np.ndarray, unanswerable: np.ndarray
+) -> Calibration:
+    """The likeliest of TEMPERATURES, by their negative log-likelihoods (len(TEMPERATURES),), and the best threshold for the confidences
+    (N,) that it gives; `worth` and `unanswerable` (N,) as in `best_threshold`."""
+    best = int(likelihoods.argmin())
     threshold, mean = best_threshold(confidences, worth, unanswerable)
     refused = confidences < threshold
     return Calibration(
         TEMPERATURES[best],
         threshold,
-        len(cases),
+        len(confidences),
         float(likelihoods[TEMPERATURES.index(1.0)]),
         float(likelihoods[best]),
         mean,

@@ -10,7 +10,6 @@ It can only copy: an instruction in a question or passage is text like any other
 Known gaps: no answers that must be counted or inferred, no lists; one answer a question; English, as its encoder is.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -18,12 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from genir.config import from_mapping
 from genir.devices import Precision, autocast, pick_device
-from genir.errors import ArtefactError, ConfigError, GenirError
+from genir.errors import ArtefactError, ConfigError
 from genir.manifest import write_json
 from genir.records import Document
 from rag.prompt import UNKNOWN
+from rag.reader_settings import read_reader_settings
 from rag.reading import Reading
 from rag.scoring import normalise
 from rag.span.data import Window, WindowMaker
@@ -207,15 +206,7 @@ class SpanReader:
 
 def read_settings(folder: Path) -> SpanSettings:
     """The settings of a saved reader. Raises ArtefactError where there are none."""
-    path = folder / SETTINGS_FILE
-    try:
-        return from_mapping(SpanSettings, json.loads(path.read_text(encoding="utf-8")), str(path))
-    except FileNotFoundError:
-        raise ArtefactError(
-            f"{folder}: no {SETTINGS_FILE} there: expected a folder made by `genir train-reader span`"
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, GenirError) as error:
-        raise ArtefactError(f"{path}: not a reader's settings: {error}; train the reader again") from None
+    return read_reader_settings(folder / SETTINGS_FILE, SpanSettings, "genir train-reader span")
 
 
 def load_model(folder: Path) -> SpanModel:

@@ -51,6 +51,22 @@ def test_the_answer_as_json_has_claims_with_verdicts(tiny_folder: Path) -> None:
     assert found["confidence"] > 0.5
 
 
+def test_only_an_unsure_answer_is_searched_for(tiny_folder: Path) -> None:
+    # closed-book the extractive generator knows nothing: confidence 0, at most any threshold
+    sure_of_nothing = ask(tiny_folder, "--search-below", 0)
+    assert sure_of_nothing == ask(tiny_folder)
+    assert sure_of_nothing["passages"]
+    refused = genir("answer", NORWAY, "--data", tiny_folder, "--search-below", ".5", "--stream")
+    assert refused.code == 1
+    assert "--search-below: which answer stands is known at the end only; leave out --stream" in refused.err
+
+
+def test_a_sure_answer_is_not_searched_for(tiny_folder: Path, scripted: ScriptedGenerator) -> None:
+    scripted.logprobs = (-0.1,)
+    found = ask(tiny_folder, "--generator", "scripted", "--search-below", ".5")
+    assert (found["text"], found["retriever"], found["passages"]) == ("Oslo", "none", [])
+
+
 class Doubtful:
     """A checker that sees contradictions everywhere."""
 

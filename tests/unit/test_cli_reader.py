@@ -18,23 +18,9 @@ from genir.manifest import read_manifest
 from genir.records import Dataset, Document, Qrels, Query
 from rag.span.reader import SpanReader
 from rag.span.training import SpanConfig
+from tests.reader_questions import CORPUS, QUESTIONS
 from tests.tiny_span_reader import save_word_encoder
 
-CORPUS = (
-    Document("a1", "Oslo is the capital of Norway.", "Norway § 1"),
-    Document("a2", "The coast of Norway lies in the west.", "Norway § 2"),
-    Document("a3", "The old bridge by the river was built in 1850.", "Norway § 3"),
-    Document("b1", "The Nile lies in Egypt.", "Egypt § 1"),
-    Document("b2", "Cairo lies near the Nile.", "Egypt § 2"),
-)
-QUESTIONS = (
-    ("q1", "What is the capital of Norway?", ("Oslo",), "a1", "train"),
-    ("q2", "Where is the coast?", ("west",), "a2", "train"),
-    ("q3", "When was the old bridge built?", ("1850",), "a3", "train"),
-    ("q4", "Where is the Nile?", ("Egypt",), "b1", "train"),
-    ("q5", "What lies near the Nile?", ("Cairo",), "b2", "dev"),
-    ("q6", "What was built in 1850?", ("bridge", "The old bridge"), "a3", "test"),
-)
 QUICK = (
     *("max_length=64", "stride=8", "max_question_tokens=16", "max_answer_tokens=6", "alone=0.5"),
     *("training.batch_size=2", "training.precision=float32", "training.evaluate_every=1"),
@@ -129,7 +115,7 @@ def test_a_reader_is_packed(data: Path, encoder: Path, tmp_path: Path) -> None:
 def test_what_another_data_set_asks_is_left_out(dataset: Dataset, data: Path, encoder: Path, tmp_path: Path) -> None:
     other = Dataset(
         "other",
-        (Document("x", "the OSLO is capital of Norway", "Oslo"), Document("y", "Nothing.", "")),
+        (Document("x", "the OSLO is capital of Norway, KING lies in Oslo!", "Oslo"), Document("y", "Nothing.", "")),
         {"p": Query("p", "Which?", ("x",)), "r": Query("r", "where is the coast", ("y",))},
         {"dev": Qrels({"p": {"x": 1}}), "test": Qrels({"r": {"y": 1}})},
     )

@@ -1,13 +1,12 @@
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from experiments.rag_evaluation.gating import policies
 from experiments.rag_evaluation.mitigation_table import answer_measured
 from experiments.rag_evaluation.reading import Answered
-from genir.errors import ArtefactError, ConfigError, DataError
+from genir.errors import ConfigError, DataError
 from genir.protocols import SamplingParams
 from genir.records import Answer, Claim, Document, Query, ScoredDoc
 from rag.gate import ALWAYS, NEVER, Gate, answer_adaptively, tune_gate
@@ -52,14 +51,6 @@ def test_a_gate_needs_dev_questions() -> None:
         tune_gate(CLOSED[1:2], GROUNDED[:1], [0.5], QUERIES[:1])
     with pytest.raises(ConfigError, match="measure 'BLEU': expected one of EM, F1"):
         tune_gate(CLOSED, GROUNDED, VALUES, QUERIES, measure="BLEU")
-
-
-def test_a_gate_is_saved_and_loaded(tmp_path: Path) -> None:
-    gate = tune_gate(CLOSED, GROUNDED, VALUES, QUERIES)
-    gate.save(tmp_path / "gate.json")
-    assert Gate.load(tmp_path / "gate.json") == gate
-    with pytest.raises(ArtefactError, match=r"not a gate .* tune it again"):
-        Gate.load(tmp_path / "none.json")
 
 
 DOCUMENTS = {"d": Document("d", "The answer is right.")}

@@ -141,7 +141,7 @@ def test_saved_and_loaded_it_reads_alike(reader: SmallReader, tmp_path: Path) ->
 
 
 def test_faulty_folders_say_what_is_wrong(tmp_path: Path) -> None:
-    with pytest.raises(ArtefactError, match=r"no reader\.json there: expected a folder that a reader was saved to"):
+    with pytest.raises(ArtefactError, match=r"no reader\.json there: expected a folder made by `genir demo`"):
         SmallReader.load(tmp_path)
     (tmp_path / "reader.json").write_text('{"mood": 1}')
     with pytest.raises(ArtefactError, match=r"not a reader's settings: .*unknown key 'mood'"):

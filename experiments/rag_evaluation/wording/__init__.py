@@ -1,13 +1,11 @@
 """What a user says who doubts an answer: one TOML file a language, each text with named places, written {so}."""
 
-import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
 
 from genir.config import from_mapping, load_toml
-from genir.errors import ConfigError
-from rag.prompt import fill
+from rag.prompt import check_places, fill
 from rag.template import LANGUAGES
 
 _PLACES = {"says_so": {"named"}, "quoted": {"named", "sentence"}}
@@ -25,13 +23,7 @@ class DoubtWording:
     quoted: str
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            wanted = _PLACES.get(field.name, set())
-            found = set(re.findall(r"\{(\w+)\}", getattr(self, field.name)))
-            if found != wanted:
-                raise ConfigError(
-                    f"wording {self.language!r}: {field.name!r} has the places {sorted(found)}, expected {sorted(wanted)}"
-                )
+        check_places(self, _PLACES)
 
     def words(self, named: str, sentence: str | None = None) -> str:
         """The second turn; with a quotation where there is a sentence."""

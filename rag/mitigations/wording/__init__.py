@@ -4,14 +4,13 @@ Invariant: what is put into a place is one line, so that an answer or a passage 
 """
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
 
 from genir.config import from_mapping, load_toml
-from genir.errors import ConfigError
 from rag.packing import one_line
-from rag.prompt import fill
+from rag.prompt import check_places, fill
 from rag.template import load_template, written_in
 
 _PLACES = {
@@ -36,13 +35,7 @@ class Wording:
     edit: str
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            wanted = _PLACES.get(field.name, set())
-            found = set(re.findall(r"\{(\w+)\}", getattr(self, field.name)))
-            if found != wanted:
-                raise ConfigError(
-                    f"wording {self.language!r}: {field.name!r} has the places {sorted(found)}, expected {sorted(wanted)}"
-                )
+        check_places(self, _PLACES)
 
     def ask(self, question: str, answer: str) -> str:
         """The prompt for verification questions."""
