@@ -132,12 +132,21 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """Another answer to the same question, that a passage which was read gives; `confidence` is the reader's in it, 0..1."""
+
+    text: str
+    citation: Citation
+    confidence: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """What a reader said to one question, claim by claim, with its sources. An abstention has `abstained` set, no claim and no citation.
 
     `citations` are the claims' citations, in order, each once. `support` is lexical: the share of the answer's words that the cited
     text holds. `confidence` is the reader's own, 0..1 (0 where it gives none). `search_query`: what was searched for where the conversation
-    made it differ from the question; else empty.
+    made it differ from the question; else empty. `rivals`: what other passages answer instead, where the reader looks for it.
     """
 
     query_id: str
@@ -152,3 +161,4 @@ class Answer:
     claims: tuple[Claim, ...] = ()
     confidence: float = 0.0
     search_query: str = ""
+    rivals: tuple[Rival, ...] = ()

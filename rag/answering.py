@@ -1,29 +1,33 @@
 """Questions -> answers with sources: condense, retrieve, read, attribute, check.
 
 Defined results, never exceptions, for what is nobody's fault: nothing retrieved, nothing relevant, a reader that does not know, or a
-generator that writes nothing all give an abstention with no claim, which still records the passages that were read. Closed-book (no
-retriever) an answer's claims cite nothing. A marker that names a passage which was not shown is dropped and counted in a warning; its
-claim is attributed like any other.
+generator that writes nothing all give an abstention with no claim, which still records the passages that were read. It is worded here,
+for every reader: as its own template says where that is not the usual one, else in the question's language. Closed-book (no retriever) an
+answer's claims cite nothing. A marker that names a passage which was not shown is dropped and counted in a warning; its
+claim is attributed like any other. Where the reader sees that other passages answer otherwise, the answer has their `rivals`.
 
 In a conversation the retriever gets the condensed question; a reader that knows conversations gets the question as it was asked, with
 the earlier turns, any other the condensed one.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from genir.errors import ConfigError, DataError
 from genir.protocols import Generator, IdentifierWriter, Retriever
-from genir.records import Answer, Citation, Claim, Document, Query, ScoredDoc
+from genir.records import Answer, Citation, Document, Query, Rival, ScoredDoc
+from rag.attribution import quote
 from rag.claims import Draft, draft
 from rag.conversation import Condenser, RuleCondenser
 from rag.packing import count_words, cut
 from rag.prompt import UNKNOWN, PromptTemplate, Turn
 from rag.reading import ConversationReader, Reader, Reading, StreamingReader, as_reader
+from rag.template import unknown_for
 from rag.verdicts import judge
 from rag.verification import LexicalChecker, SupportChecker
 
+_NO_ANSWER = Reading("", abstained=True)
 LONGEST_QUESTION = 64  # words that a reader gets
 _LONGEST_COUNTED = 2 * LONGEST_QUESTION  # where every character counts as a word
 
@@ -50,7 +54,7 @@ def answer(
     asked = _retrieve(questions, retriever, documents, k, conversations, condenser)
     # A retriever that found nothing must not turn a grounded question into a closed-book one: those are not read at all.
     rows = [row for row, one in enumerate(asked) if retriever is None or one.passages]
-    readings = [Reading(_unknown(reads), abstained=True)] * len(asked)
+    readings = [_NO_ANSWER] * len(asked)
     for row, reading in zip(rows, _read([asked[row] for row in rows], reads), strict=True):
         readings[row] = reading
     return _answers(asked, readings, retriever, reads, checker)
@@ -73,17 +77,16 @@ def answer_stream(
     """
     reads = as_reader(reader)
     [asked] = _retrieve(question, retriever, documents, k, [turns], condenser)
-    reading = Reading(_unknown(reads), abstained=True)
-    streamed = False
+    reading, streamed = _NO_ANSWER, False
     if asked.passages or retriever is None:
         if isinstance(reads, StreamingReader):
-            streamed = True
             own = isinstance(reads, ConversationReader)
             [told] = _cut([asked.query.text if own else asked.searched])
             for piece in reads.read_stream(told, asked.passages, asked.turns if own else ()):
                 if isinstance(piece, Reading):
                     reading = piece
                 else:
+                    streamed = True
                     yield piece
         else:
             [reading] = _read([asked], reads)
@@ -173,10 +176,12 @@ def _document(documents: Mapping[str, Document], doc_id: str, retriever: Retriev
         ) from None
 
 
-def _unknown(reader: Reader) -> str:
-    """What an abstention says, in the language of the reader's template where it has one."""
+def _unknown(reader: Reader, question: str) -> str:
+    """What an abstention says: as the reader's own template words it, where that is not the usual one; else in the question's language."""
     template = getattr(reader, "template", None)
-    return template.unknown if isinstance(template, PromptTemplate) else UNKNOWN
+    if isinstance(template, PromptTemplate) and template.unknown != UNKNOWN:
+        return template.unknown
+    return unknown_for(question)
 
 
 def _answers(
@@ -198,12 +203,18 @@ def _answers(
         )
     questions, passages = [one.searched for one in asked], [one.passages for one in asked]
     claims = judge([one.claims for one in drafts], questions, passages, checker or LexicalChecker())
-    claims = _with_identifiers(claims, retriever)
+    rivals = [_rivals(reading, one.passages) for one, reading in zip(asked, readings, strict=True)]
+    cited = [citation for found in claims for claim in found for citation in claim.citations]
+    named = _naming([*cited, *(one.citation for found in rivals for one in found)], retriever)
+    claims = [
+        tuple(replace(claim, citations=tuple(map(named, claim.citations))) for claim in found) for found in claims
+    ]
+    rivals = [tuple(replace(one, citation=named(one.citation)) for one in found) for found in rivals]
     return [
         Answer(
             query_id=one.query.query_id,
             question=one.query.text,
-            text=made.text if judged else reading.text if reading.abstained else _unknown(reader),
+            text=made.text if judged else _unknown(reader, one.query.text),
             citations=tuple(dict.fromkeys(citation for claim in judged for citation in claim.citations)),
             abstained=not judged,
             support=made.support,
@@ -213,25 +224,30 @@ def _answers(
             claims=judged,
             confidence=reading.certainty,
             search_query="" if one.searched == one.query.text else one.searched,
+            rivals=found if judged else (),
         )
-        for one, reading, made, judged in zip(asked, readings, drafts, claims, strict=True)
+        for one, reading, made, judged, found in zip(asked, readings, drafts, claims, rivals, strict=True)
     ]
 
 
-def _with_identifiers(answers: list[tuple[Claim, ...]], retriever: Retriever | None) -> list[tuple[Claim, ...]]:
-    """The citations with the identifiers that the retriever wrote, where it writes any."""
+def _rivals(reading: Reading, passages: Sequence[Document]) -> tuple[Rival, ...]:
+    return tuple(
+        Rival(one.text, quote(passages[one.passage], *one.span, one.passage, written=True), one.probability)
+        for one in reading.rivals
+    )
+
+
+def _naming(citations: Iterable[Citation], retriever: Retriever | None) -> Callable[[Citation], Citation]:
+    """What gives one of these citations the identifier that the retriever wrote, where it writes any."""
     if not isinstance(retriever, IdentifierWriter):
-        return answers
-    cited = {citation.doc_id: None for claims in answers for claim in claims for citation in claim.citations}
-    written = retriever.written(list(cited))
+        return lambda citation: citation
+    written = retriever.written(list(dict.fromkeys(citation.doc_id for citation in citations)))
 
     def named(citation: Citation) -> Citation:
         tokens, spelt = written.get(citation.doc_id, ((), ""))
         return replace(citation, docid_tokens=tokens, identifier=spelt)
 
-    return [
-        tuple(replace(claim, citations=tuple(map(named, claim.citations))) for claim in claims) for claims in answers
-    ]
+    return named
 
 
 def _word_by_word(text: str) -> Iterator[str]:

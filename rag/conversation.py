@@ -1,9 +1,10 @@
 """A conversation -> one question that can be searched for: what a follow-up leaves unsaid is put back.
 
-Without a model by the rules of `rag.follow_ups`: the words that it needs stand in brackets behind it. With a generator by a prompt that
-asks for the complete question; the task is QReCC's (Anantha et al. 2021, arXiv:2010.04898), but nothing is trained for it here.
+Without a model by rules: where one reading is sure, what the follow-up means stands in it (`rag.substitution`); else the words that it
+needs stand in brackets behind it (`rag.follow_ups`). With a generator by a prompt that asks for the complete question; the task is
+QReCC's (Anantha et al. 2021, arXiv:2010.04898), but nothing is trained for it here.
 
-Invariants: a first question is left as it is; by rules, one that stands by itself is too, and a condensed one begins with the question.
+Invariants: a first question is left as it is, and by rules one that stands by itself is too.
 """
 
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from rag.markers import take_markers
 from rag.packing import count_words, cut, one_line
 from rag.prompt import DEFAULT_TEMPLATE, PromptTemplate, Turn, fill, is_unknown, turns_text
 from rag.sentences import words
+from rag.substitution import whole
 
 __all__ = ["Condenser", "GeneratorCondenser", "RuleCondenser", "Turn"]
 
@@ -39,7 +41,7 @@ class RuleCondenser:
 
     def condense(self, questions: Sequence[str], turns: Sequence[Sequence[Turn]]) -> list[str]:
         """See Condenser."""
-        return [_with_context(question, earlier) for question, earlier in zip(questions, turns, strict=True)]
+        return [_complete(question, earlier) for question, earlier in zip(questions, turns, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -74,9 +76,12 @@ class GeneratorCondenser:
         return fill(template.condense, turns=turns_text(kept, template), question=one_line(question))
 
 
-def _with_context(question: str, turns: Sequence[Turn]) -> str:
-    question = one_line(question)
-    said = words(question)
+def _complete(question: str, turns: Sequence[Turn]) -> str:
+    """The question made whole where that is sure, else with the words that it lacks in brackets."""
+    made = whole(question, turns)
+    if made is not None:
+        return made
+    question, said = one_line(question), words(question)
     missing = dict.fromkeys(phrase for phrase in handed_on(question, turns) if not contains(said, words(phrase)))
     added = cut("; ".join(missing), lambda text: count_words(text) <= MOST_ADDED)
     return f"{question} ({added})" if added else question

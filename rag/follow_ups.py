@@ -5,8 +5,10 @@ names nothing, and about its answer. One that is only a part of a question ("And
 it takes over its content words, less its name where each names one thing. Where the turn before was a follow-up too, what that
 one took over is handed on.
 
-Known gaps: names are known by their capitals, so text in characters has content words only, and all of them are taken over; no pronoun
-is resolved, what it may stand for is only named.
+Where one reading of a follow-up is sure, `rag.substitution` makes a whole question of it; these words are for the others.
+
+Known gaps: names are known by their capitals, so text in characters has content words only, and all of them are taken over; what a
+pronoun may stand for is only named.
 """
 
 import re
@@ -26,12 +28,12 @@ _ASKING = frozenset("what which who whom whose where when why how".split())
 _OTHERS = """a about also am an and any are as at be been but by can could did do does during for from had has have if in into
     is many me most much my name of off on or our out over please so some such tell than the then through to too up us was
     we were will with would i you your"""
-_IDLE = frozenset(_OTHERS.split()) | _PRONOUNS | _POINTERS | _ASKING
+IDLE = frozenset(_OTHERS.split()) | _PRONOUNS | _POINTERS | _ASKING
 _THERE_IS = re.compile(r"\b(?:is|are|was|were)\s+there\b", re.I)
 _PART = re.compile(r"\s*(?:and|or|but|what about|how about|what of)\b", re.I)
 _WORD = re.compile(r"\w[\w'’-]*")
 
-_CHARACTERS = re.compile(f"[{UNSPACED}]")
+UNSPACED_TEXT = re.compile(f"[{UNSPACED}]")
 _POINTERS_ZH = re.compile(
     r"(?<![其吉])[它他她牠][们們]?|其(?!他|它|余|餘|中|实|實)|[那这這](?:里|裡|儿|兒|个|個|些|座|位|本|部)|该(?=国|市|人|书|片|城|省|校)|此(?=人|地|书)"
 )
@@ -51,7 +53,7 @@ def is_follow_up(question: str) -> bool:
 
 def points_back(question: str) -> bool:
     """Whether it holds a pronoun with no name in front of it, or a word such as "that" and no name at all."""
-    if _CHARACTERS.search(question):
+    if UNSPACED_TEXT.search(question):
         return _POINTERS_ZH.search(question) is not None
     plain = _THERE_IS.sub(" ", question)
     for match in _WORD.finditer(plain):
@@ -63,7 +65,7 @@ def points_back(question: str) -> bool:
 
 def is_part(question: str) -> bool:
     """Whether it has no content word, or opens as a part does ("and", "what about") and asks nothing itself."""
-    if _CHARACTERS.search(question):
+    if UNSPACED_TEXT.search(question):
         part = _PART_ZH.search(question) is not None and _ASKING_ZH.search(question) is None
     else:
         opening = _PART.match(question)
@@ -96,13 +98,13 @@ def handed_on(question: str, turns: Sequence[Turn]) -> list[str]:
 
 def names(text: str) -> list[str]:
     """Runs of capitalised words and numbers, in order; none in text written in characters."""
-    if _CHARACTERS.search(text):
+    if UNSPACED_TEXT.search(text):
         return []
     found: list[list[str]] = [[]]
     for token in text.split():
         word = token.strip(".,;:?!\"'“”‘’()[]").removesuffix("'s").removesuffix("’s")
         # The first word of a sentence may have its capital for that alone.
-        if (word[:1].isupper() and (found[-1] or word.lower() not in _IDLE)) or word[:1].isdigit():
+        if (word[:1].isupper() and (found[-1] or word.lower() not in IDLE)) or word[:1].isdigit():
             found[-1].append(word)
             ended = token[-1] in ".,;:?!)"
         else:
@@ -114,6 +116,6 @@ def names(text: str) -> list[str]:
 
 def content(text: str) -> list[str]:
     """Words that say what a text is about, in its own spelling."""
-    if _CHARACTERS.search(text):
+    if UNSPACED_TEXT.search(text):
         return _RUN_ZH.findall(_IDLE_ZH.sub(" ", text))
-    return [word for word in _WORD.findall(text) if word.lower() not in _IDLE]
+    return [word for word in _WORD.findall(text) if word.lower() not in IDLE]

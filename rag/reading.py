@@ -25,12 +25,23 @@ _STUMP = re.compile(r"[\[【][\d\s,，、;–-]*\Z")  # a citation marker withou
 
 
 @dataclass(frozen=True, slots=True)
+class RivalReading:
+    """Another answer: characters `span` of the passage numbered `passage`; `probability` is what the reader gives it beside the answer."""
+
+    text: str
+    passage: int
+    span: tuple[int, int]
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """A reply to one question.
 
     `confidence`: higher is surer, in the reader's own unit (mean log-probability of the answer's tokens, or a share of words covered).
     `passage`: index of the passage it was read from, where the reader knows; `span`: character offsets there, where it quotes.
     `shown`: how many of the passages, best first, the reader saw (None: all). `probability`: the confidence in 0..1, where it has one.
+    `rivals`: other answers that other passages give by themselves, the most probable first, of a reader that looks for them.
     """
 
     text: str
@@ -40,6 +51,7 @@ class Reading:
     span: tuple[int, int] | None = None
     shown: int | None = None
     probability: float | None = None
+    rivals: tuple[RivalReading, ...] = ()
 
     @property
     def certainty(self) -> float:
@@ -81,7 +93,10 @@ class StreamingReader(Protocol):
     def read_stream(
         self, question: str, passages: Sequence[Document], turns: Sequence[Turn] = ()
     ) -> Iterator[str | Reading]:
-        """The reply in pieces, without markers, then the reading; joined, the pieces are its text without markers."""
+        """The reply in pieces, without markers, then the reading; joined, the pieces are its text without markers.
+
+        Of an abstention there are no pieces: what it says is worded where all are (`rag.answering`).
+        """
         ...
 
 
@@ -118,7 +133,7 @@ class GeneratorReader:
         prompts = [self.prompt(*one) for one in zip(questions, passages, turns, strict=True)]
         say_left_out(prompts)
         generations = self.generator.generate([prompt.text for prompt in prompts], self.params)
-        return [self._reading(*both) for both in zip(prompts, generations, strict=True)]
+        return [self.reading(*both) for both in zip(prompts, generations, strict=True)]
 
     def read_stream(
         self, question: str, passages: Sequence[Document], turns: Sequence[Turn] = ()
@@ -128,14 +143,13 @@ class GeneratorReader:
         say_left_out([prompt])
         if self.min_logprob > float("-inf"):
             [generation] = self.generator.generate([prompt.text], self.params)
-            reading = self._reading(prompt, generation)
-            yield take_markers(reading.text)[0]
+            reading = self.reading(prompt, generation)
+            if not reading.abstained:
+                yield take_markers(reading.text)[0]
         else:
             streamed = _Streamed(stream_generation(self.generator, prompt.text, self.params))
             yield from visible(streamed, self.template)
-            reading = self._reading(prompt, streamed.generation)
-            if reading.abstained:
-                yield reading.text
+            reading = self.reading(prompt, streamed.generation)
         yield reading
 
     def prompt(self, question: str, passages: Sequence[Document], turns: Sequence[Turn] = ()) -> Prompt:
@@ -162,7 +176,8 @@ class GeneratorReader:
             )
         return min(wanted, context - self.params.max_new_tokens)
 
-    def _reading(self, prompt: Prompt, generation: Generation) -> Reading:
+    def reading(self, prompt: Prompt, generation: Generation) -> Reading:
+        """What is made of a generation behind a prompt: an abstention where it says so, or is not sure enough."""
         text, logprobs = _uncut(generation).strip(), generation.logprobs
         confidence = sum(logprobs) / len(logprobs) if logprobs else 0.0
         certain = math.exp(confidence) if logprobs else 0.0

@@ -13,6 +13,7 @@ that exists has every place that it needs once, none twice, and none that nobody
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -95,6 +96,16 @@ def _read(path: Path, name: str) -> PromptTemplate:
 def written_in(text: str) -> str:
     """The language of LANGUAGES to speak with somebody who wrote `text`: Chinese for Han characters without Kana, else English."""
     return "zh" if _HAN.search(text) and not _KANA.search(text) else "en"
+
+
+def unknown_for(question: str) -> str:
+    """What to say to somebody who asked `question` where there is no answer: in the question's language."""
+    return _unknown_in(written_in(question))
+
+
+@cache
+def _unknown_in(language: str) -> str:
+    return load_template(language=language).unknown
 
 
 DEFAULT_TEMPLATE = load_template()

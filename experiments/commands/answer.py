@@ -65,7 +65,8 @@ def answer(
     judge = make_checker(checker or default_checker(), device, cache)
     dataset = load_dataset(data)
     reader = make_reader_over(chosen, dataset, data, device)
-    reader = _worded(reader, wording, template is not None, _demonstrations(dataset, shots, shots_by, seed))
+    _check_prompted(reader, template is not None, shots > 0)
+    reader = _worded(reader, wording, _demonstrations(dataset, shots, shots_by, seed))
     condenser = _condenser(condense, reader)
     decoding = {} if num_beams is None else {"num_beams": num_beams}
     searcher: Retriever | None = None
@@ -144,7 +145,7 @@ def _converse(
 
 
 def _print_sources(found: "Answer", documents: "Mapping[str, Document]") -> None:
-    """Where the answer stands, which of its claims are not supported, and, where it stands nowhere, why."""
+    """Where the answer stands, which of its claims are not supported, what says otherwise; where it stands nowhere, why."""
     from experiments.tables import figure
 
     if found.search_query:
@@ -159,6 +160,10 @@ def _print_sources(found: "Answer", documents: "Mapping[str, Document]") -> None
         for claim in found.claims:
             if claim.verdict != "supported":
                 print(figure(f"  {claim.verdict}: {claim.text}"))
+        for rival in found.rivals:
+            where = documents[rival.citation.doc_id].title or rival.citation.doc_id
+            number = rival.citation.passage + 1
+            print(figure(f"  passage {number} says otherwise: {rival.text}  [{where}] ({rival.citation.doc_id})"))
         return
     if found.retriever == "none":
         why = (
@@ -197,21 +202,25 @@ def _demonstrations(dataset: "Dataset", shots: int, way: str, seed: int) -> "Dem
     return SimilarShots(pool, shots) if way == "similar" else RandomShots(pool, shots, seed)
 
 
-def _worded(
-    reader: "Reader", template: "PromptTemplate", asked: bool, demonstrations: "Demonstrations | None"
-) -> "Reader":
-    """The reader with its prompt's wording and examples. Raises ConfigError where they were asked of one that has no prompt."""
+def _check_prompted(reader: "Reader", worded: bool, shown: bool) -> None:
+    """Raise ConfigError where a wording or examples were asked of a reader that has no prompt, before anything is read for them."""
+    from genir.errors import ConfigError
+    from rag.reading import GeneratorReader
+
+    if (worded or shown) and not isinstance(reader, GeneratorReader):
+        option = "--template" if worded else "--shots"
+        raise ConfigError(f"{option}: for language models only; the generator {reader.name} reads without a prompt")
+
+
+def _worded(reader: "Reader", template: "PromptTemplate", demonstrations: "Demonstrations | None") -> "Reader":
+    """The reader with its prompt's wording and examples, where it has a prompt."""
     from dataclasses import replace
 
-    from genir.errors import ConfigError
     from rag.generators.extractive import ExtractiveGenerator
     from rag.reading import GeneratorReader
 
     if isinstance(reader, GeneratorReader):
         return replace(reader, template=template, demonstrations=demonstrations)
-    if asked or demonstrations is not None:
-        option = "--template" if asked else "--shots"
-        raise ConfigError(f"{option}: for language models only; the generator {reader.name} reads without a prompt")
     if isinstance(reader, ExtractiveGenerator):
         return replace(reader, template=template)  # for what it says where it has no answer
     return reader

@@ -28,11 +28,11 @@ def rank_of(citation: Citation, answer: Answer) -> int | None:
 
 
 def answer_html(answer: Answer, titles: Mapping[str, str], wording: Wording) -> str:
-    """The answer with its claims and their sources, then the confidence and what the colours mean."""
+    """The answer with its claims and their sources, then what other passages say, the confidence, and what the colours mean."""
     if answer.abstained:
         return _card(element("p", escaped(wording.abstained), class_="text"), "abstained")
     body = element("p", "".join(_pieces(answer, titles, wording)), class_="text")
-    return _card(body + _confidence(answer, wording) + _legend(answer, wording), "answered")
+    return _card(body + _rivals(answer, wording) + _confidence(answer, wording) + _legend(answer, wording), "answered")
 
 
 def closed_book_html(answer: Answer, wording: Wording) -> str:
@@ -87,6 +87,12 @@ def _link(number: int, citation: Citation, answer: Answer, titles: Mapping[str, 
     return element(
         "button", str(rank), type="button", class_="cite", data_cite=number, data_rank=rank, title=told, aria_label=told
     )
+
+
+def _rivals(answer: Answer, wording: Wording) -> str:
+    """Which passages say otherwise, and what."""
+    told = [(rank_of(rival.citation, answer), rival.text) for rival in answer.rivals]
+    return "".join(caution_html(wording.otherwise.format(number=rank, text=text)) for rank, text in told)
 
 
 def _confidence(answer: Answer, wording: Wording) -> str:

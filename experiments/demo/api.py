@@ -1,9 +1,10 @@
 """The JSON API: POST /api/answer, POST /api/search, GET /api/health, and their schema at /api/openapi.json (FastAPI; extra "serve").
 
-The desk and its limits are the page's own. Whatever goes wrong is {"error": "one line"}: 400 for a faulty request, 404, 413 for a question
-that is too long, 429 for too many, 503 and 504 where the server is too busy.
+The desk and its limits are the page's own. Whatever goes wrong is {"error": "one line"}: 400 for a faulty request, 404, 405 for another
+method than a route's, 413 for a question that is too long, 429 for too many, 503 and 504 where the server is too busy.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,25 +16,31 @@ from experiments.demo.api_models import (
     LimitsReply,
     SearchBody,
     SearchReply,
+    TurnBody,
     asked_of,
 )
 from experiments.demo.desk import Desk
 from experiments.demo.limits import RefusalError
 from experiments.demo.progress import Asked
 from genir import __version__
-from genir.errors import GenirError
+from genir.errors import GenirError, unknown_name
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
+# "default" keeps FastAPI from promising its own 422, which this server never sends.
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply} for status in (400, 404, 413, 429, 500, 503, 504)
-}
+} | {"default": {"model": ErrorReply, "description": "Whatever else goes wrong"}}
+_BODIES: dict[str, type[SearchBody]] = {"/api/answer": AnswerBody, "/api/search": SearchBody}
+_METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
 def create_api(desk: Desk) -> "FastAPI":
     """The application with the API's routes alone; the page is mounted beside them."""
     from fastapi import FastAPI, Request
+    from fastapi.responses import JSONResponse
+    from starlette.routing import Route
 
     app = FastAPI(title="genir", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
     library = desk.library
@@ -66,10 +73,15 @@ def create_api(desk: Desk) -> "FastAPI":
             limits=LimitsReply(**asdict(desk.limits)),
         )
 
-    @app.api_route("/api/{path:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
-    def unknown(path: str) -> None:
+    @app.api_route("/api/{path:path}", methods=_METHODS, include_in_schema=False)
+    def unknown(path: str, request: Request) -> JSONResponse:
         """Whatever else lies below /api: the page must not answer it."""
-        raise RefusalError(404, f"no such route: /api/{path}; there are /api/answer, /api/search and /api/health")
+        asked = f"/api/{path}"
+        taken = next((route.methods for route in app.routes if isinstance(route, Route) and route.path == asked), None)
+        if not taken:
+            raise RefusalError(404, f"no such route: {asked}; there are {', '.join(_BODIES)} and /api/health")
+        told = f"{asked} takes {' or '.join(sorted(taken))}, not {request.method}"
+        return JSONResponse({"error": told}, 405, {"Allow": ", ".join(sorted(taken))})
 
     _handle_errors(app)
     return app
@@ -93,7 +105,18 @@ def _handle_errors(app: "FastAPI") -> None:
         return reply(500, f"the server failed ({type(error).__name__}): its log says where")
 
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
-        return reply(400, f"{where}: {first['msg']}" if where else str(first["msg"]))
+    async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return reply(400, _invalid(error.errors()[0], request.url.path))
+
+
+def _invalid(fault: Mapping[str, Any], path: str) -> str:
+    """What is wrong with the body of a request to `path`, by pydantic's first error."""
+    where = [str(part) for part in fault["loc"] if part != "body"]
+    if fault["type"] == "json_invalid":
+        return (
+            f"the body is no JSON ({fault['ctx']['error']} at character {where[0]}): expected an object with a question"
+        )
+    if fault["type"] == "extra_forbidden":
+        body: type[TurnBody | SearchBody] = TurnBody if "history" in where[:-1] else _BODIES[path]
+        return str(unknown_name("field", ".".join(where), body.model_fields))
+    return f"{'.'.join(where)}: {fault['msg']}" if where else str(fault["msg"])

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from experiments.demo.answer_view import rank_of
 from experiments.demo.limits import DEFAULT_LIMITS
 from experiments.demo.progress import Asked, Passage, Progress
-from genir.records import Answer, Citation, Claim
+from genir.records import Answer, Citation, Claim, Rival
 from rag.prompt import Turn
 
 Caution = Literal["nothing_found", "nothing_relevant", "below_threshold"]
@@ -107,6 +107,19 @@ class ClaimReply(BaseModel):
         )
 
 
+class RivalReply(BaseModel):
+    """What another passage answers instead."""
+
+    text: str
+    confidence: float = Field(description="The generator's, beside that of the answer.")
+    citation: CitationReply
+
+    @classmethod
+    def of(cls, one: Rival, answer: Answer) -> "RivalReply":
+        """The reply for a rival of an answer."""
+        return cls(text=one.text, confidence=one.confidence, citation=CitationReply.of(one.citation, answer))
+
+
 class ClosedBookReply(BaseModel):
     """The same generator's answer without documents."""
 
@@ -138,6 +151,7 @@ class AnswerReply(SearchReply):
     abstained: bool
     confidence: float
     claims: list[ClaimReply]
+    rivals: list[RivalReply] = Field(description="Where other passages say otherwise; empty where none does.")
     held_back: str | None = Field(description="What it would have said, where the threshold kept it back.")
     closed_book: ClosedBookReply | None
 
@@ -153,6 +167,7 @@ class AnswerReply(SearchReply):
             abstained=answer.abstained,
             confidence=answer.confidence,
             claims=[ClaimReply.of(claim, answer) for claim in answer.claims],
+            rivals=[RivalReply.of(rival, answer) for rival in answer.rivals],
             held_back=progress.held_back.text if progress.held_back else None,
             closed_book=ClosedBookReply(text=without.text, abstained=without.abstained) if without else None,
         )

@@ -160,7 +160,7 @@ def judged(progress: Progress) -> Progress:
     if answer.abstained or not _share_a_word(progress.search_query or asked.question, progress.passages):
         return replace(progress, caution="nothing_relevant")
     if answer.confidence < asked.threshold:
-        kept_back = replace(answer, text="", claims=(), citations=(), abstained=True)
+        kept_back = replace(answer, text="", claims=(), citations=(), rivals=(), abstained=True)
         return replace(progress, answer=kept_back, held_back=answer, caution="below_threshold")
     return progress
 

@@ -117,15 +117,14 @@ class Library:
         return self._readers[name]
 
     def reader_for(self, name: str, question: str) -> "Reader":
-        """`reader`, worded in the language of the question where it has words of its own in the usual wording."""
+        """`reader`; one with a prompt in the usual wording is asked in the language of the question."""
         from dataclasses import replace
 
-        from rag.generators.extractive import ExtractiveGenerator
         from rag.reading import GeneratorReader
         from rag.template import DEFAULT_TEMPLATE, load_template, written_in
 
         reader, language = self.reader(name), written_in(question)
-        if isinstance(reader, GeneratorReader | ExtractiveGenerator) and reader.template == DEFAULT_TEMPLATE:
+        if isinstance(reader, GeneratorReader) and reader.template == DEFAULT_TEMPLATE:
             return replace(reader, template=load_template(language=language))
         return reader
 

@@ -48,6 +48,7 @@ class Wording:
     score: str
     source: str
     supported_by: str
+    otherwise: str
     dropped: str
     kept: str
     written: str
@@ -99,6 +100,7 @@ ENGLISH = Wording(
     score="score",
     source="Source {number}: {title}",
     supported_by="support {support}",
+    otherwise="Source {number} says otherwise: {text}",
     dropped="dropped by the beam",
     kept="kept by another beam",
     written="written",
@@ -164,6 +166,7 @@ CHINESE = Wording(
     score="得分",
     source="出处 {number}：{title}",
     supported_by="支持度 {support}",
+    otherwise="出处 {number} 另有说法：{text}",
     dropped="被束搜索舍弃",
     kept="由其他束保留",
     written="已写出",

@@ -33,7 +33,7 @@ def question_of(answer: Answer) -> str:
 def withdraw(answer: Answer) -> Answer:
     """The answer as an abstention; passages and confidence stay on record."""
     unknown = _unknown(written_in(answer.question))
-    return replace(answer, text=unknown, abstained=True, claims=(), citations=(), support=0.0)
+    return replace(answer, text=unknown, abstained=True, claims=(), citations=(), support=0.0, rivals=())
 
 
 def keep(answer: Answer, claims: Sequence[Claim]) -> Answer:
@@ -78,7 +78,7 @@ def rewrite(
     known = identifiers(answers, judged, retriever)
     revised = []
     for answer, reading, made, claims, written in zip(answers, readings, drafts, judged, known, strict=True):
-        sure = replace(answer, confidence=reading.certainty)
+        sure = replace(answer, confidence=reading.certainty, rivals=())  # they were those of the old text
         named = tuple(identified(claim, written) for claim in claims)
         revised.append(
             replace(sure, text=made.text, abstained=False, claims=named, citations=_cited(named), support=made.support)

@@ -3,7 +3,7 @@
 All spans of all passages of a question compete in one distribution with "no answer" (`rag.span.model`), flattened by the temperature that
 calibration found on dev questions (Guo et al. 2017, arXiv:1706.04599). The answer is the text with the greatest probability, summed over
 the places where it stands (in normal form, as exact match compares it), and is quoted from the most probable of them, so that every
-answer has its characters. The confidence is that sum.
+answer has its characters. The confidence is that sum. What other passages answer nearly as probably is named (`rag.span.candidates`).
 
 It can only copy: an instruction in a question or passage is text like any other, and closed-book it always abstains.
 
@@ -20,11 +20,13 @@ import torch
 from genir.devices import Precision, autocast, pick_device
 from genir.errors import ArtefactError, ConfigError
 from genir.manifest import write_json
+from genir.models.pretrained import load_saved_tokenizer
 from genir.records import Document
 from rag.prompt import UNKNOWN
 from rag.reader_settings import read_reader_settings
 from rag.reading import Reading
 from rag.scoring import normalise
+from rag.span.candidates import Candidate, rivals_of
 from rag.span.data import Window, WindowMaker
 from rag.span.model import NEVER, SpanModel, boundaries, log_odds, span_scores
 from rag.span.storage import Storage, load_state, save_state
@@ -58,17 +60,6 @@ class SpanSettings:
                 f"impossible settings: {self}; expected temperature > 0, min_confidence <= 1, stride in 0..max_length - "
                 "max_question_tokens - 33, and every other number >= 1"
             )
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A possible answer: its most probable place (characters start..end of passage number `passage`), and its probability at all places."""
-
-    text: str
-    passage: int
-    start: int
-    end: int
-    probability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +114,7 @@ class SpanReader:
                         passage=best.passage,
                         span=(best.start, best.end),
                         probability=best.probability,
+                        rivals=rivals_of(candidates),
                     )
                 )
         return readings
@@ -211,14 +203,13 @@ def read_settings(folder: Path) -> SpanSettings:
 
 def load_model(folder: Path) -> SpanModel:
     """The network of a saved reader, in float32. Raises ArtefactError where a file is missing or broken."""
-    from transformers import AutoConfig, AutoModel, AutoTokenizer
+    from transformers import AutoConfig, AutoModel
 
     state = load_state(folder / WEIGHTS_FILE)
     try:
         config = AutoConfig.from_pretrained(folder)
-        model = SpanModel(
-            AutoTokenizer.from_pretrained(folder), AutoModel.from_config(config, attn_implementation="sdpa")
-        )
+        tokenizer = load_saved_tokenizer(folder, config.vocab_size)
+        model = SpanModel(tokenizer, AutoModel.from_config(config, attn_implementation="sdpa"))
         model.load_state_dict(state)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]

@@ -63,7 +63,7 @@ def test_a_follow_up_goes_on_with_the_conversation_until_a_new_one_begins(visit:
     assert here.piece("conversation").locator(".turns").count() == 0
 
     here.ask("And of Peru?")
-    assert here.wait("conversation", ".searched").inner_text() == "Searched for: And of Peru? (capital)"
+    assert here.wait("conversation", ".searched").inner_text() == "Searched for: What is the capital of Peru?"
     here.piece("grounded").get_by_text("Lima is the capital of Peru.").wait_for()
     here.finished()
     told = here.piece("conversation").locator("dl").inner_text()

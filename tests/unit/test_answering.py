@@ -1,15 +1,18 @@
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import pytest
 
 from genir.errors import ConfigError, DataError
 from genir.protocols import Generation, SamplingParams
-from genir.records import Answer, Document, Qrels, Query, Run, ScoredDoc
+from genir.records import Answer, Citation, Document, Qrels, Query, Rival, Run, ScoredDoc
 from rag.answering import answer, answer_stream
 from rag.evaluation import OracleRetriever, RandomRetriever, compare_arms
 from rag.generators.extractive import ExtractiveGenerator
 from rag.prompt import Turn, parse_prompt
+from rag.reading import GeneratorReader, Reading, RivalReading
+from rag.template import load_template
 from tests.scripted_generator import ScriptedGenerator
 
 DOCUMENTS = {
@@ -234,6 +237,70 @@ def test_citations_carry_the_identifier_that_the_model_wrote() -> None:
 def test_confidence_is_a_probability() -> None:
     (found,) = answer("Which gas?", FixedRetriever("he"), ScriptedGenerator(["Helium"], (-0.5,)), DOCUMENTS)
     assert found.confidence == pytest.approx(math.exp(-0.5))
+
+
+class Abstainer:
+    """Knows nothing, and says so in words of its own."""
+
+    name = "abstainer"
+
+    def read(self, questions: Sequence[str], passages: Sequence[Sequence[Document]]) -> list[Reading]:
+        return [Reading("no idea", abstained=True) for _ in questions]
+
+
+@pytest.mark.parametrize(("question", "said"), [("氦是谁发现的？", "我不知道"), ("Who found it?", "I do not know")])
+def test_an_abstention_is_in_the_question_s_language_whatever_reads(question: str, said: str) -> None:
+    for reader in (Abstainer(), GeneratorReader(ScriptedGenerator([""])), ExtractiveGenerator()):
+        for retriever in (FixedRetriever("he"), FixedRetriever(), None):
+            (found,) = answer(question, retriever, reader, DOCUMENTS)
+            *pieces, streamed = answer_stream(question, retriever, reader, DOCUMENTS)
+            assert (found.text, found.abstained, "".join(map(str, pieces))) == (said, True, said)
+            assert streamed == found
+    own = replace(load_template(), unknown="nobody knows")
+    (found,) = answer(question, None, GeneratorReader(ScriptedGenerator([""]), own), DOCUMENTS)
+    assert found.text == "nobody knows"
+
+
+class WholeQuestions:
+    """Answers questions that are whole, from the passage that they name; abstains from any other."""
+
+    name = "whole"
+
+    def read(self, questions: Sequence[str], passages: Sequence[Sequence[Document]]) -> list[Reading]:
+        known = {f"What is the symbol of {one.title}?": one for one in DOCUMENTS.values()}
+        return [
+            Reading(known[question].text.split()[-1]) if known.get(question) in found else Reading("", abstained=True)
+            for question, found in zip(questions, passages, strict=True)
+        ]
+
+
+def test_follow_ups_are_answered_as_whole_questions() -> None:
+    helium = Turn("What is the symbol of Helium?", "He")
+    questions = ["And of Neon?", "What about Argon?", "And Neon?", "What is its mass?"]
+    turns = [[helium], [helium, Turn("And of Neon?", "Ne")], [helium], [helium]]
+    retriever = FixedRetriever("he", "ne", "ar")
+    found = answer(questions, retriever, WholeQuestions(), DOCUMENTS, conversations=turns)
+    assert [one.text for one in found] == ["Ne.", "Ar.", "Ne.", "I do not know"]
+    assert [one.question for one in found] == questions
+    assert [one.search_query for one in found] == [
+        "What is the symbol of Neon?",
+        "What is the symbol of Argon?",
+        "What is the symbol of Neon?",
+        "What is its mass? (Helium; He)",
+    ]
+
+
+def test_rivals_are_cited_like_the_answer() -> None:
+    class Torn:
+        name = "torn"
+
+        def read(self, questions: Sequence[str], passages: Sequence[Sequence[Document]]) -> list[Reading]:
+            rival = RivalReading("Neon", 1, (0, 4), 0.3)
+            return [Reading("Helium", passage=0, span=(0, 6), probability=0.6, rivals=(rival,)) for _ in questions]
+
+    (found,) = answer("Which gas?", WritingRetriever("he", "ne"), Torn(), DOCUMENTS, k=2)
+    citation = Citation("ne", 0, 4, "Neon", 1, (1, 2), "1-2 ne", written=True)
+    assert (found.text, found.rivals) == ("Helium", (Rival("Neon", citation, 0.3),))
 
 
 # --- conversations

@@ -108,10 +108,11 @@ def test_a_conversation_is_printed_turn_by_turn(tiny_folder: Path) -> None:
         "",
         "> And of Peru?",
         "Lima is the capital of Peru.",
-        "  (searched for: And of Peru? (capital))",
+        "  (searched for: What is the capital of Peru?)",
     ]
     found = ask(tiny_folder, "--follow-up", "And of Peru?")
-    assert [(one["query_id"], one["search_query"]) for one in found] == [("q1", ""), ("q2", "And of Peru? (capital)")]
+    searched = [("q1", ""), ("q2", "What is the capital of Peru?")]
+    assert [(one["query_id"], one["search_query"]) for one in found] == searched
 
 
 def test_a_stream_is_the_text_then_the_sources(tiny_folder: Path, scripted: ScriptedGenerator) -> None:
@@ -176,6 +177,15 @@ FAULTS = [
     (("--condense", "generator"), "--condense generator: the generator extractive rewrites no questions; use rules"),
     (("--follow-up", " "), "the question is empty: expected some text"),
 ]
+
+
+def test_no_example_is_collected_for_a_reader_without_a_prompt(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rag.demonstrations.collect_shots", lambda *_: pytest.fail("examples were read"))
+    outcome = genir("answer", NORWAY, "--data", tiny_folder, "--shots", 3)
+    assert outcome.fault.startswith("--shots: for language models only; ")
+    assert "worked examples" not in outcome.err
 
 
 @pytest.mark.parametrize(("options", "message"), FAULTS)

@@ -78,12 +78,12 @@ BEFORE = (Turn("What is the capital of Norway?", "Oslo is the capital of Norway.
 
 def test_a_follow_up_is_searched_for_as_the_conversation_completes_it(desk: Desk) -> None:
     first, *_, last = states(desk, replace(ASKED, question="And of Peru?", turns=BEFORE))
-    assert first.search_query == last.search_query == "And of Peru? (capital)"
+    assert first.search_query == last.search_query == "What is the capital of Peru?"
     assert last.answer is not None
     assert last.answer.text == "Lima is the capital of Peru."
     assert last.caution is None
     found = desk.search(replace(ASKED, question="And of Peru?", turns=BEFORE), "here")
-    assert found.search_query == "And of Peru? (capital)"
+    assert found.search_query == "What is the capital of Peru?"
     complete = states(desk, replace(ASKED, turns=BEFORE))[-1]  # leans on nothing
     assert complete.search_query == ""
 
@@ -98,7 +98,7 @@ def test_a_reader_of_conversations_is_shown_them() -> None:
     for grounded, memory in (generator.prompts[:2], generator.prompts[2:]):
         assert "Answer: Oslo is the capital of Norway." in grounded
         assert "Question: And of Peru?\n" in grounded
-        assert "Question: And of Peru? (capital)\n" in memory
+        assert "Question: What is the capital of Peru?\n" in memory
         assert "Oslo" not in memory  # what documents said is not from memory
     desk.close()
 

@@ -10,7 +10,7 @@ from experiments.demo.passage_view import passages_html
 from experiments.demo.progress import Asked, Passage, Progress
 from experiments.demo.report_view import pieces_of, refused_pieces, seconds_html
 from experiments.demo.wording import CHINESE, ENGLISH
-from genir.records import Answer, Citation, Claim, Document, ScoredDoc
+from genir.records import Answer, Citation, Claim, Document, Rival, ScoredDoc
 from rag.prompt import Turn
 
 TEXT = "Lima is the capital of Peru. It lies on the Pacific coast."
@@ -186,6 +186,14 @@ def test_seconds_are_named_and_add_up() -> None:
     assert "Time: 0.75 s: search 0.25 s · reading and answering 0.50 s" in found.text
     assert len(found.of("span")) == 2
     assert seconds_html({}, ENGLISH) == ""
+
+
+def test_a_passage_that_says_otherwise_is_named() -> None:
+    rival = Rival(EVIL, Citation("oslo", 0, 4, "Oslo", passage=0), 0.2)
+    found = Tags(answer_html(replace(ANSWER, rivals=(rival,)), {}, ENGLISH))
+    assert f"Source 1 says otherwise: {EVIL}" in found.text
+    assert {tag for tag, _ in found.tags}.isdisjoint({"script", "img"})
+    assert "says otherwise" not in answer_html(ANSWER, {}, ENGLISH)
 
 
 def test_both_languages_say_everything() -> None:

@@ -19,7 +19,7 @@ from genir.formats import (
     write_dataset,
     write_run,
 )
-from genir.records import Answer, Citation, Claim, Dataset, Document, Qrels, Query, Run, ScoredDoc
+from genir.records import Answer, Citation, Claim, Dataset, Document, Qrels, Query, Rival, Run, ScoredDoc
 
 GOOD = '{"_id": "d1", "text": "one"}'
 
@@ -325,6 +325,7 @@ def test_claims_come_back_as_written(tmp_path: Path) -> None:
         Claim("B", 3, 4, verdict="contradicted"),
     )
     answers = [Answer("q1", "谁?", "A. B", (citation,), claims=claims, confidence=0.5, search_query="谁? (A)")]
+    answers += [replace(answers[0], query_id="q2", rivals=(Rival("C", citation, 0.25),))]
     write_answers(answers, tmp_path / "answers.jsonl")
     assert list(read_answers(tmp_path / "answers.jsonl")) == answers
 

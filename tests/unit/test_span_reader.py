@@ -15,6 +15,7 @@ from rag.reading import Reader
 from rag.span.reader import SpanReader, SpanSettings
 from tests.capital_lessons import LESSONS, ORDER, ORDERS, teach_span
 from tests.tiny_span_reader import SMALL, save_word_encoder, tiny_reader
+from tests.tiny_text_models import save_byte_tokenizer
 
 OSLO = Document("d1", "Oslo is the capital of Norway. It lies in the south.", "Oslo")
 NILE = Document("d2", "The Nile lies in Egypt, near the sea.", "Nile § 2")
@@ -141,6 +142,22 @@ def test_a_folder_keeps_the_reader(reader: SpanReader, tmp_path: Path, storage: 
     [before], [after] = tuned.read(["where is oslo"], [[OSLO]]), loaded.read(["where is oslo"], [[OSLO]])
     tolerance = 1e-6 if storage == "float32" else 1e-3
     assert after.confidence == pytest.approx(before.confidence, abs=tolerance)
+
+
+def test_a_folder_without_its_own_tokenizer_is_refused(reader: SpanReader, tmp_path: Path) -> None:
+    """transformers makes an empty vocabulary of nothing: such a reader abstained on every question."""
+    reader.save(tmp_path)
+    tokenizer = tmp_path / "tokenizer.json"
+    whole = tokenizer.read_text()
+    tokenizer.unlink()
+    with pytest.raises(ArtefactError, match=r"cannot be loaded: tokenizer\.json is missing; train it again"):
+        SpanReader.load(tmp_path)
+    tokenizer.write_text(whole[:100])
+    with pytest.raises(ArtefactError, match=r"cannot be loaded: tokenizer\.json cannot be read: .*; train it again"):
+        SpanReader.load(tmp_path)
+    save_byte_tokenizer(tmp_path)
+    with pytest.raises(ArtefactError, match=r"its tokenizer has 260 tokens, with ids up to 259, but its network knows"):
+        SpanReader.load(tmp_path)
 
 
 def test_faults_of_folders(reader: SpanReader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
