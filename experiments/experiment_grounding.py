@@ -1,7 +1,8 @@
 """Experiment `grounding`, `genir rag eval`: what each retriever, mitigation and refusal buys, with the generator held fixed, on one
 data set.
 
-    OUT/summary.json              data set -> arm -> measure -> {mean, low, high, perhaps delta}; other data sets' parts stay
+    OUT/summary.json              data set -> arm -> measure -> {mean, low, high, perhaps delta}, and costs: {mean}; other data sets'
+                                  parts stay
     OUT/answers.jsonl             every answer with its prompt: {data, arm, prompt, answer}; other data sets' lines stay
     OUT/<data set>.json           questions, calibration, costs, risk-coverage, what was left out
     OUT/<data set>.per_query.json the values behind the table of arms and mitigations
@@ -30,6 +31,7 @@ from experiments.rag_evaluation.calibration import calibrate
 from experiments.rag_evaluation.conditions import MAKE, check_conditions, is_of
 from experiments.rag_evaluation.figures import Figures, table_figures
 from experiments.rag_evaluation.mitigated import check_mitigations, mitigated
+from experiments.rag_evaluation.models import check_model
 from experiments.rag_evaluation.plots import PLOTS, curves, write_plots
 from experiments.rag_evaluation.questions import choose_questions
 from experiments.rag_evaluation.reading import AnswerStore, fingerprint
@@ -76,6 +78,9 @@ def run(
     for condition in config.conditions:
         made = MAKE[condition](bench, arms)
         tell(f"condition {condition}" + ("" if any(part.rows for part in made) else ": nothing that it applies to"))
+        for part in made:
+            if part.why:
+                tell(f"condition {condition}: {part.why}")
         parts += made
     summary = {
         heading(bench.questions.name, part): table_figures(part.rows, config.loss, config.seed, config.resamples)
@@ -107,6 +112,8 @@ def prepare(
     dataset = load_dataset(data)
     questions = choose_questions(data, dataset, config)
     readers = {name: make_reader_over(name, dataset, data, device) for name in config.generators}
+    for reader in readers.values():
+        check_model(reader)
     searcher = Searcher(
         dataset, data, work, questions.relevant, model, config.encoder, cache, device, config.seed, _joint(readers)
     )

@@ -14,9 +14,9 @@ abstention is a text like any other, and is amplified or held down like one; a t
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import signature
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 
@@ -24,8 +24,8 @@ from genir.errors import ConfigError
 from genir.protocols import Generation, SamplingParams
 from genir.records import Document
 from rag.generators.hf import HFGenerator
-from rag.markers import take_markers
-from rag.prompt import PromptTemplate, is_unknown
+from rag.mitigations.cost import Note
+from rag.prompt import PromptTemplate
 from rag.reading import GeneratorReader, Reading
 
 ALPHA = 0.5
@@ -68,12 +68,13 @@ class ContrastiveDecoder:
 class ContrastiveReader:
     """A reader that decodes by contrast; prompts and settings are those of its `reader`, which must have a Hugging Face model.
 
-    Closed-book it decodes plainly: there is nothing to contrast.
+    Closed-book it decodes plainly: there is nothing to contrast. `note` hears of every prompt that the model runs: of both where it runs
+    twice.
     """
 
     reader: GeneratorReader
     alpha: float = ALPHA
-    sequences: ClassVar[int] = 2  # that the model runs for a question
+    note: Note | None = None
 
     @property
     def name(self) -> str:
@@ -93,6 +94,10 @@ class ContrastiveReader:
             raise ConfigError(f"generator {self.name!r}: context-aware decoding needs a Hugging Face causal model (hf)")
         return generator
 
+    def noting(self, note: Note) -> "ContrastiveReader":
+        """See rag.mitigations.cost.NotingReader."""
+        return replace(self, note=note)
+
     def count_tokens(self, text: str) -> int:
         """The generator's."""
         return self.generator.count_tokens(text)
@@ -104,24 +109,20 @@ class ContrastiveReader:
     def read(self, questions: Sequence[str], passages: Sequence[Sequence[Document]]) -> list[Reading]:
         """One reading a question."""
         decoder = ContrastiveDecoder(self.generator, self.alpha)
+        prompts = [self.reader.prompt(*one) for one in zip(questions, passages, strict=True)]
         rows = [row for row, found in enumerate(passages) if found]
         closed = [row for row, found in enumerate(passages) if not found]
-        plain = self.reader.read([questions[row] for row in closed], [()] * len(closed)) if closed else []
-        readings = dict(zip(closed, plain, strict=True))
-        grounded = [self.reader.prompt(questions[row], passages[row]) for row in rows]
-        bare = [self.reader.prompt(questions[row], ()).text for row in rows]
-        done = decoder.generate([one.text for one in grounded], bare, self.reader.params) if rows else []
-        for row, prompt, generation in zip(rows, grounded, done, strict=True):
-            readings[row] = self._reading(prompt.passages, generation)
-        return [readings[row] for row in range(len(questions))]
-
-    def _reading(self, shown: int, generation: Generation) -> Reading:
-        text, logprobs = generation.text.strip(), generation.logprobs
-        sure = sum(logprobs) / len(logprobs) if logprobs else 0.0
-        certain = math.exp(sure) if logprobs else 0.0
-        if is_unknown(take_markers(text)[0], self.template) or sure < self.reader.min_logprob:
-            return Reading(self.template.unknown, True, sure, shown=shown, probability=certain)
-        return Reading(text, confidence=sure, shown=shown, probability=certain)
+        bare = {row: self.reader.prompt(questions[row], ()).text for row in rows}
+        told = [prompts[row].text for row in rows]
+        contrasted = decoder.generate(told, list(bare.values()), self.reader.params) if rows else []
+        plain = self.generator.generate([prompts[row].text for row in closed], self.reader.params) if closed else []
+        done = dict(zip((*rows, *closed), (*contrasted, *plain), strict=True))
+        if self.note is not None:
+            for row, generation in done.items():
+                self.note(self.generator, prompts[row].text, generation)
+                if row in bare:
+                    self.note(self.generator, bare[row], generation)
+        return [self.reader.reading(prompt, done[row]) for row, prompt in enumerate(prompts)]
 
 
 @dataclass

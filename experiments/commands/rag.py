@@ -16,6 +16,7 @@ from experiments.commands.options import (
     Json,
     Made,
     Model,
+    Replace,
     Resume,
 )
 
@@ -41,7 +42,7 @@ def check(
             metavar="KIND",
             help="features (ships with the package), lexical, embedding or embedding:NAME (any encoder), nli:NAME (any Hugging Face NLI "
             "model), trained:DIR (made by `genir rag train-checker`); may be repeated: the others stand beside the first.",
-            show_default="lexical, embedding",
+            show_default="features (where it can run), lexical, embedding",
         ),
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of the swapped answers and the bootstrap.")] = 0,
@@ -52,12 +53,13 @@ def check(
     """Measure support checkers: do they rank right claims above wrong ones, better than the claims' length or words do?
 
     Right against hallucinated answers (halueval-qa, and its pairs of about one length), against swapped spans of the same passage
-    (squad-swapped), and sentences that support a claim against those that contradict it (scifact). AUROC with 95 % bootstrap intervals.
+    (squad-swapped), and sentences that support a claim against those that contradict it (scifact). AUROC with 95 % bootstrap intervals;
+    --json and summary.json also hold each checker's paired difference from the length and the words.
     """
-    from experiments.checkers.benchmark import check_checkers, table
+    from experiments.checkers.benchmark import check_checkers, default_checkers, table
     from experiments.tables import show, show_facts
 
-    chosen = checkers or ["lexical", "embedding"]
+    chosen = checkers or default_checkers()
     figures = check_checkers(data_root, chosen, out, seed, device, cache, lambda line: typer.echo(line, err=True))
     if as_json:
         show_facts(figures, as_json=True)
@@ -91,6 +93,7 @@ def train_checker(
     config: Config = None,
     cache: Cache = None,
     resume: Resume = False,
+    replace: Replace = False,
 ) -> None:
     """Train a checker on questions with their passages: which span answers, and which could be taken for it.
 
@@ -100,7 +103,7 @@ def train_checker(
     from experiments.checkers.learning import CheckerConfig
     from experiments.checkers.learning import train_checker as run
 
-    facts = run(data, CheckerConfig.read(config), out, more, scifact, reader, resume, cache)["facts"]
+    facts = run(data, CheckerConfig.read(config), out, more, scifact, reader, resume, cache, replace)["facts"]
     print(f"{out}: {facts['seconds']:.0f} s; {facts['measure']}: {facts['checker_dev']:.4f}")
 
 
@@ -138,19 +141,20 @@ def evaluate(
 ) -> None:
     """Measure answers: what each retriever, mitigation and refusal buys, with the generator held fixed.
 
-    Writes summary.json (means with 95 % intervals, paired differences, Holm-corrected), answers.jsonl (every prompt and answer), plots and
-    a manifest. Confidences are calibrated, and thresholds chosen, on dev questions. An interrupted run goes on where it was.
+    Writes summary.json (means with 95 % intervals, paired differences, Holm-corrected, and what a question costs), answers.jsonl (every
+    prompt and answer), plots and a manifest. Confidences are calibrated, and thresholds chosen, on dev questions. An interrupted run goes
+    on where it was.
     """
     from experiments.checkers.benchmark import default_checker
     from experiments.experiment_grounding import run
-    from experiments.rag_evaluation.figures import table
-    from experiments.rag_evaluation.settings import GroundingConfig, split_names, split_steps
+    from experiments.rag_evaluation.figures import differences, table
+    from experiments.rag_evaluation.settings import GroundingConfig, split_generators, split_names, split_steps
     from experiments.reading import span_ships
     from experiments.tables import show, show_facts
 
     config = GroundingConfig(
         retrievers=split_names(retrievers),
-        generators=split_names(generators or ("span" if span_ships() else "extractive")),
+        generators=split_generators(generators or ("span" if span_ships() else "extractive")),
         mitigations=split_steps(mitigations),
         conditions=split_steps(conditions),
         split=split,
@@ -178,4 +182,10 @@ def evaluate(
         show_facts(summary, as_json=True)
         return
     for heading, found in summary.items():
-        show(*table(found, loss), title=f"{heading}: mean [95 % interval] (difference; * p < .05, Holm-corrected)")
+        if found:  # conditions may have no rows
+            cells, columns = table(found, loss)
+            costs = ", and what a question costs" if "seconds" in columns else ""
+            show(cells, columns, title=f"{heading}: mean [95 % interval]{costs}")
+        rows, names = differences(found, loss)
+        if rows:
+            show(rows, names, title=f"{heading}: paired differences [95 % interval]; * p < .05, Holm-corrected")

@@ -21,7 +21,7 @@ Readers = Annotated[
     str | None,
     typer.Option(
         "--generator",
-        help="Readers, separated by commas, as for `genir answer`.",
+        help="Readers, separated by commas, as for `genir answer`; KEY=VALUE behind llama:NAME are its settings.",
         show_default="span where it ships, else extractive",
     ),
 ]
@@ -39,7 +39,7 @@ Conditions = Annotated[
     typer.Option(
         "--conditions",
         help="Separated by commas: poisoned, removed, distractors, push-back, popularity, unanswerable, wording, gate (retrieve or not: "
-        "never, always, or where the closed-book answer is unsure).",
+        "never, always, or where the closed-book answer is unsure; for readers that answer closed-book, which extractive and span do not).",
     ),
 ]
 Split = Annotated[str, typer.Option("--split", help="Split to measure on.")]

@@ -39,13 +39,14 @@ class Row:
 @dataclass(frozen=True)
 class Part:
     """A table: the base (no label), or a condition. `label` stands in brackets behind the data set's name; `answered` goes to
-    answers.jsonl, by row; `about` says what else there is to say.
+    answers.jsonl, by row; `about` says what else there is to say; `why`: in a line for the user, what has no rows, and why.
     """
 
     label: str
     rows: Mapping[str, Row]
     answered: Mapping[str, Answered] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+    why: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Conditions by name: what `--conditions` accepts. Each makes parts of the evaluation out of the arms' first answers.
 
     poisoned      the right answer in the passages is replaced by a rival           experiments.rag_evaluation.poison
-    removed       the relevant documents are taken out of the corpus: the reader should abstain
+    removed       what holds the answer is taken out: the reader should abstain         experiments.rag_evaluation.removal
     distractors   near-duplicates of the right passage beside it                     experiments.rag_evaluation.distractors
     push-back     the user doubts the answer in a second turn                        experiments.rag_evaluation.pushback
     popularity    the same answers by the popularity of what is asked about (popqa: monthly page views), in powers of ten
@@ -11,8 +11,7 @@
 
 Invariant: a condition that the data set or the readers do not allow is refused before anything is read (`check_conditions`), never left
 out silently. What only rankings or answers can tell (no passage that was found can be poisoned, no reader answers closed-book) gives a
-condition without rows, whose `about` says how many questions, or which readers, were left out; everything else stands. Known gap:
-`removed` takes documents out of rankings, not out of the index, so that BM25's word statistics stay those of the whole corpus.
+condition without rows, whose `about` says how many questions, or which readers, were left out, and `why`; everything else stands.
 """
 
 import math
@@ -26,6 +25,7 @@ from experiments.rag_evaluation.gating import gated
 from experiments.rag_evaluation.poison import poisoned
 from experiments.rag_evaluation.pushback import doubts_of, pushed_back
 from experiments.rag_evaluation.reading import Answered
+from experiments.rag_evaluation.removal import removed
 from experiments.rag_evaluation.settings import ENDS
 from genir.errors import ConfigError, DataError
 from rag.measures.per_question import PerQuery
@@ -86,31 +86,6 @@ def _check_questions(bench: Bench) -> None:
 def is_of(heading: str, name: str) -> bool:
     """Whether a heading of the summary is that of the data set `name`, or of one of its conditions."""
     return heading == name or re.fullmatch(rf"{re.escape(name)} \((?:{_LABELS})\)", heading) is not None
-
-
-def removed(bench: Bench, arms: Sequence[Arm]) -> list[Part]:
-    """Each searching arm without the relevant documents, compared with the whole corpus. Abstaining is "refusal" here: it is what is
-    wanted.
-    """
-    rows: dict[str, Row] = {}
-    answered: dict[str, Answered] = {}
-    for arm in arms:
-        if arm.retriever in ENDS:
-            continue
-        name, whole = (
-            bench.name(arm.retriever, arm.generator),
-            f"{bench.name(arm.retriever, arm.generator)}, whole corpus",
-        )
-        evidence = bench.evidence(arm.retriever, bench.questions.asked)
-        rankings = {
-            query_id: tuple(one for one in ranking if one.doc_id not in bench.questions.relevant.relevant(query_id))
-            for query_id, ranking in evidence.rankings.items()
-        }
-        after = bench.read(replace(evidence, playback=bench.shown(arm.retriever, rankings)), arm.generator)
-        rows[whole] = Row(arm.answered.values)
-        rows[name] = Row(_wanting_silence(after.values), against=whole)
-        answered[name] = after
-    return [Part("removed", rows, answered)]
 
 
 def popularity(bench: Bench, arms: Sequence[Arm]) -> list[Part]:
@@ -190,12 +165,6 @@ def spread(several: Sequence[PerQuery]) -> dict[str, float]:
 def together(first: PerQuery, second: PerQuery) -> PerQuery:
     """Measures of two sets of questions as those of one."""
     return {m: {**first.get(m, {}), **second.get(m, {})} for m in dict.fromkeys((*first, *second))}
-
-
-def _wanting_silence(values: PerQuery) -> PerQuery:
-    """Where nothing holds the answer, an abstention is a refusal, and none is too many."""
-    kept = {measure: by_query for measure, by_query in values.items() if measure != "over-refusal"}
-    return {**kept, "refusal": dict(values["abstention"])}
 
 
 MAKE: Mapping[str, Callable[[Bench, Sequence[Arm]], list[Part]]] = {

@@ -2,13 +2,13 @@
 
 Intervals are percentile bootstrap intervals over questions, p-values of paired randomisation tests, corrected for all tests of one
 table (Holm 1979). A figure of a whole set (AURC, the wrong share of the answered) has a paired bootstrap interval of its difference,
-and no p.
+and no p. Costs are counted for all questions together: a question's mean, without an interval.
 
 Invariants: a difference is over the same questions on both sides; a measure that is not defined for a row (no answer at all, no
 confidence) is not in its figures, never 0 or NaN.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -26,14 +26,22 @@ from rag.measures.selective import area_under_risk_coverage, risk_coverage
 
 TESTED = ("EM", "F1", "hallucination", "fact-conflicting", "coverage")
 CONSISTENCY = ("unigram inconsistency, average", "semantic entropy (text)", "mean log-probability")
-SHOWN = ("EM", "F1", "hallucination", "fact-conflicting", "abstention", "refusal", "over-refusal")
+SHOWN = ("EM", "F1", "hallucination", "fact-conflicting", "coverage", "refusal", "over-refusal")
+COSTS = {  # heading by key; means a question
+    "calls": "model calls",
+    SEARCHES: "searches",
+    "checks": "checks",
+    "tokens": "tokens",
+    "words": "words",
+    "seconds": "seconds",
+}
 _REFUSALS = ("over-refusal", f"refusal {TUNED}", f"over-refusal {TUNED}")  # shown where there is something to refuse
-Figures = dict[str, dict[str, dict[str, Any]]]  # row -> measure -> {mean, low, high, perhaps delta}
+Figures = dict[str, dict[str, dict[str, Any]]]  # row -> measure -> {mean, low, high, perhaps delta}, cost -> {mean}
 Rows = npt.NDArray[np.intp]
 
 
 def table_figures(rows: Mapping[str, Row], loss: str, seed: int = 0, resamples: int = RESAMPLES) -> Figures:
-    """Every row's figures, with differences where it is compared with another."""
+    """Every row's figures, with differences where it is compared with another, and costs where they were counted."""
     complete = {name: _complete(row) for name, row in rows.items()}
     found: Figures = {}
     for name, row in rows.items():
@@ -55,24 +63,35 @@ def table_figures(rows: Mapping[str, Row], loss: str, seed: int = 0, resamples: 
     corrected = holm([tested["p"] for *_, tested in tests])
     for (name, measure, tested), p in zip(tests, corrected, strict=True):
         found[name][measure]["delta"] = {**tested, "p_corrected": p}
+    for name, row in rows.items():
+        costs = {} if row.cost is None else row.cost.each(len(row.values["coverage"]))
+        found[name] |= {cost: {"mean": value} for cost, value in costs.items() if cost not in found[name]}
     return found
 
 
 def table_cells(found: Mapping[str, Mapping[str, Any]], measures: Sequence[str]) -> list[dict[str, Any]]:
-    """Rows for a person: "mean [low, high]", with the difference behind it in brackets, and a star where it is significant."""
-    rows = []
+    """Rows for a person: "mean [low, high]", and a cost as it is."""
+    return [
+        {"arm": name}
+        | {measure: _with_interval(by_measure[measure], figure) for measure in measures if measure in by_measure}
+        for name, by_measure in found.items()
+    ]
+
+
+def difference_cells(found: Mapping[str, Mapping[str, Any]], measures: Sequence[str]) -> list[dict[str, Any]]:
+    """A row for a person for each that is compared with another: "+difference [low, high]", with a star where it is significant."""
+    rows: list[dict[str, Any]] = []
     for name, by_measure in found.items():
-        row: dict[str, Any] = {"arm": name}
-        for measure in measures:
-            one = by_measure.get(measure)
-            if one is not None:
-                row[measure] = f"{figure(one['mean'])} [{figure(one['low'])}, {figure(one['high'])}]{_delta(one)}"
-        rows.append(row)
+        deltas = {measure: one["delta"] for measure, one in by_measure.items() if "delta" in one}
+        if deltas:
+            against = next(iter(deltas.values()))["against"]
+            shown = {measure: _with_interval(deltas[measure], _signed) for measure in measures if measure in deltas}
+            rows.append({"arm": name, "against": against} | shown)
     return rows
 
 
 def columns(found: Mapping[str, Mapping[str, Any]], loss: str) -> list[str]:
-    """The measures to show: those that some row has."""
+    """The measures to show: those that some row has; and the costs that some row has not for nothing."""
     wanted = (
         *SHOWN,
         *_REFUSALS[1:],
@@ -83,13 +102,22 @@ def columns(found: Mapping[str, Mapping[str, Any]], loss: str) -> list[str]:
         *_OF_CONDITIONS,
     )
     there = [measure for measure in wanted if any(measure in row for row in found.values())]
-    return there if "refusal" in there else [measure for measure in there if measure not in _REFUSALS]
+    there = there if "refusal" in there else [measure for measure in there if measure not in _REFUSALS]
+    costly = [cost for cost in COSTS if any(row.get(cost, {}).get("mean") for row in found.values())]
+    return [*there, *(cost for cost in costly if cost not in there)]
 
 
-def table(found: Mapping[str, Mapping[str, Any]], loss: str) -> tuple[list[dict[str, Any]], list[str]]:
+def table(found: Mapping[str, Mapping[str, Any]], loss: str) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Rows and columns of a data set's part of the summary, for `experiments.tables.show`."""
     measures = columns(found, loss)
-    return table_cells(found, measures), ["arm", *measures]
+    return table_cells(found, measures), {"arm": "arm"} | {measure: COSTS.get(measure, measure) for measure in measures}
+
+
+def differences(found: Mapping[str, Mapping[str, Any]], loss: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """The same of the differences between its rows; no row where none is compared."""
+    rows = difference_cells(found, columns(found, loss))
+    measures = [measure for measure in columns(found, loss) if any(measure in row for row in rows)]
+    return rows, ["arm", "against", *measures]
 
 
 _OF_CONDITIONS = (
@@ -100,7 +128,6 @@ _OF_CONDITIONS = (
     "right to wrong",
     "wrong to right",
     "abstained to wrong",
-    SEARCHES,
 )
 
 
@@ -108,12 +135,14 @@ def _complete(row: Row) -> PerQuery:
     return row.values if row.calibration is None else tuned(row.values, row.calibration)
 
 
-def _delta(one: Mapping[str, Any]) -> str:
-    delta = one.get("delta")
-    if delta is None:
-        return ""
-    star = "*" if delta.get("p_corrected", 1.0) < 0.05 else ""
-    return f" ({delta['mean']:+.3f}{star})"
+def _with_interval(one: Mapping[str, Any], worded: Callable[[float], str]) -> str:
+    star = "*" if one.get("p_corrected", 1.0) < 0.05 else ""
+    interval = f" [{worded(one['low'])}, {worded(one['high'])}]" if "low" in one else ""  # costs have none
+    return f"{worded(one['mean'])}{star}{interval}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}" if value else "0"
 
 
 def _difference(mine: Mapping[str, float], other: Mapping[str, float], against: str, seed: int) -> dict[str, Any]:

@@ -6,7 +6,8 @@ Nothing is read for it but what the closed-book arm reads: the adaptive answers 
 Costs: never costs the closed-book reading, always the search and the reading, adaptive the first and its share of the second. Known gap: a
 question searched for is taken to cost what questions cost on average.
 
-Readers that leave every dev question unanswered closed-book have nothing to save by: they are named in `about`, and have no rows.
+Readers that leave every dev question unanswered closed-book have nothing to save by: they have no rows, and are named in `about`, and to
+the user.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,7 +49,9 @@ def gated(bench: Bench, arms: Sequence[Arm]) -> list[Part]:
                 answered[f"{name}, adaptive"] = found["adaptive"]
                 if "none" not in bench.config.retrievers:  # else the table of arms has them
                     answered[f"{name}, never"] = memory
-    return [Part(LABEL, rows, answered, {"gates": gates, "cannot_answer_closed_book": silent})]
+    about = {"gates": gates, "cannot_answer_closed_book": silent}
+    why = f"{', '.join(silent)} left every dev question unanswered closed-book: give a reader that answers from memory, too"
+    return [Part(LABEL, rows, answered, about, why if silent else "")]
 
 
 def tuned_gate(bench: Bench, memory: Answered, arm: Arm) -> Gate:

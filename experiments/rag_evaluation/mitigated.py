@@ -12,8 +12,8 @@ from dataclasses import replace
 from typing import Any, cast
 
 from experiments.rag_evaluation.bench import Arm, Bench, Row
+from experiments.rag_evaluation.mitigation_rows import reads_anew, revise, rows_of
 from experiments.rag_evaluation.mitigation_steps import REREADING, SEARCHING, TUNED, Kit, hugging_face, make_signal
-from experiments.rag_evaluation.mitigation_table import reads_anew, revise, rows_of
 from experiments.rag_evaluation.models import load_model
 from experiments.rag_evaluation.reading import Answered
 from genir.errors import ConfigError
@@ -48,7 +48,7 @@ def mitigated(bench: Bench, arms: Sequence[Arm]) -> tuple[dict[str, Row], dict[s
     left_out: list[str] = []
     for arm in arms:
         name = bench.name(arm.retriever, arm.generator)
-        for row, steps in list(rows_of(bench.config.mitigations).items())[1:]:
+        for row, steps in rows_of(bench.config.mitigations).items():
             if arm.retriever == "none" and NEEDS_RETRIEVER & set(steps):
                 left_out.append(f"{name} + {row}")
                 continue

@@ -5,8 +5,10 @@ evidence, so that it is at home there. A reader that follows its evidence now sa
 or nothing.
 
 Invariants: no poisoned passage holds an accepted answer any more, in text or title; a question is poisoned alike wherever it is shown
-the same passages; one whose passages hold no accepted answer, or no other span of its kind, is left out and counted. To a question in
-Chinese kinds are those of `experiments.rag_evaluation.chinese_rivals`. Known gap: an answer that stands there in other words stays.
+the same passages; one whose passages hold no accepted answer, or no other span of its kind, is left out and counted. Kinds are years, other
+numbers and names; answers of none of these ("are usually stated") are left out, since what takes their place makes no sentence, and
+counted apart. To a question in Chinese kinds are those of `experiments.rag_evaluation.chinese_rivals`. Known gap: an answer that stands
+there in other words stays.
 """
 
 import random
@@ -18,7 +20,7 @@ from experiments.rag_evaluation.bench import Arm, Bench, Part, Row, agreeing, re
 from experiments.rag_evaluation.chinese_rivals import chinese_rivals
 from experiments.rag_evaluation.reading import Answered, Evidence
 from genir.records import Document, Query
-from rag.checkers.spans import Place, find, rivals
+from rag.checkers.spans import Place, find, kind_of, rivals
 from rag.template import written_in
 
 LABEL = "poisoned"
@@ -61,7 +63,13 @@ def poisoned(bench: Bench, arms: Sequence[Arm]) -> list[Part]:
         rows[clean] = Row(restricted(arm.answered.values, list(swaps)))
         rows[name] = Row(values, against=clean)
         answered[name] = after
-    return [Part(LABEL, rows, answered, {"left_out": left_out})]
+    about = {"left_out": left_out, "left_out_of_no_kind": len(of_no_kind(bench.questions.asked))}
+    why = (
+        ""
+        if rows
+        else "no passage that was found holds an accepted answer beside another year, number or name of its length"
+    )
+    return [Part(LABEL, rows, answered, about, why)]
 
 
 def poison(bench: Bench, arm: Arm) -> tuple[Evidence, dict[str, Swap]]:
@@ -85,13 +93,25 @@ def poison(bench: Bench, arm: Arm) -> tuple[Evidence, dict[str, Swap]]:
 def choose_swap(query: Query, passages: Sequence[Document], seed: int = 0) -> Swap | None:
     """A swap for a question, drawn among the rivals of its answer in the first passage that holds both; None where there is none."""
     others = chinese_rivals if written_in(query.text) == "zh" else rivals
+    of_a_kind = _of_a_kind(query)
     for passage in passages:
-        for answer in query.answers:
+        for answer in of_a_kind:
             spans = others(answer, passage.text, query.answers, query.text) if find(answer, passage.text) else []
             if spans:
                 start, end = random.Random(f"{seed}\0{query.query_id}").choice(spans)
                 return Swap(query.query_id, query.answers, passage.text[start:end])
     return None
+
+
+def of_no_kind(queries: Sequence[Query]) -> list[Query]:
+    """The questions all of whose accepted answers are neither years, numbers nor names."""
+    return [query for query in queries if not _of_a_kind(query)]
+
+
+def _of_a_kind(query: Query) -> list[str]:
+    """The accepted answers that have a kind; in Chinese all of them: `chinese_rivals` has kinds of its own."""
+    chinese = written_in(query.text) == "zh"
+    return [answer for answer in query.answers if chinese or kind_of(answer) != "other"]
 
 
 def swap(text: str, accepted: Sequence[str], substitute: str) -> str:

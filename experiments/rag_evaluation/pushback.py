@@ -10,14 +10,15 @@ it as one; to others the question is put again with the user's words behind it.
 
 The user speaks the question's language (`experiments.rag_evaluation.wording`).
 
-Invariant: every arm is pushed on the same questions, those whose right passage has a span to name; the others are counted.
+Invariant: every arm is pushed on the same questions, those whose right passage has a span to name; the others are counted, those whose
+answer is neither a year, a number nor a name apart (`experiments.rag_evaluation.poison`).
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.rag_evaluation.bench import Arm, Bench, Part, Row, agreeing, restricted, says
-from experiments.rag_evaluation.poison import choose_swap, swap
+from experiments.rag_evaluation.poison import choose_swap, of_no_kind, swap
 from experiments.rag_evaluation.reading import Answered, Evidence
 from experiments.rag_evaluation.wording import wording_in
 from genir.records import Answer, Document, Query
@@ -67,9 +68,13 @@ def pushed_back(bench: Bench, arms: Sequence[Arm]) -> list[Part]:
             values = {**after.values, **flips(after, before, silent, doubts)}
             rows[f"{name}, {form}"] = Row(values, against=first)
             answered[f"{name}, {form}"] = after
-    return [
-        Part(LABEL, rows, answered, {"questions": len(doubts), "left_out": len(bench.questions.asked) - len(doubts)})
-    ]
+    asked = bench.questions.asked
+    about = {
+        "questions": len(doubts),
+        "left_out": len(asked) - len(doubts),
+        "left_out_of_no_kind": len(of_no_kind(asked)),
+    }
+    return [Part(LABEL, rows, answered, about)]
 
 
 def doubts_of(bench: Bench) -> dict[str, Doubt]:

@@ -155,11 +155,15 @@ class AnswerStore:
 
 
 def fingerprint(name: str) -> str:
-    """What tells the reader of `--generator NAME` from another: the sha256 of its folder where it has one, else its name."""
+    """What tells the reader of `--generator NAME` from another: the sha256 of its folder where it has one, behind its settings; else its
+    name."""
     source = name.partition(":")[2] or name
-    folder = {"span": SPAN_WEIGHTS, "llama": LLAMA_WEIGHTS}.get(name, Path(source))
+    folder, settings = {"span": SPAN_WEIGHTS, "llama": LLAMA_WEIGHTS}.get(name, Path(source)), ""
+    if not folder.is_dir():
+        bare, _, settings = source.partition(",")
+        folder = Path(bare)
     kind = name.partition(":")[0] if ":" in name else "folder"
-    return f"{kind} {sha256_of(folder)}" if folder.is_dir() else name
+    return " ".join(filter(None, (kind, settings, sha256_of(folder)))) if folder.is_dir() else name
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What `genir rag eval` was asked for, checked before anything is loaded or written."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
@@ -18,6 +19,7 @@ CONDITIONS = ("poisoned", "removed", "distractors", "push-back", "popularity", "
 LOSSES = get_args(Loss)
 TARGETS = get_args(Target)
 ENTITIES = ("seen", "unseen")
+_SETTING = re.compile(r"\w+\s*=")  # how KEY=VALUE begins
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,17 @@ class GroundingConfig:
 def split_names(text: str) -> tuple[str, ...]:
     """Names separated by commas; none of an empty text."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def split_generators(text: str) -> tuple[str, ...]:
+    """The same, where parts KEY=VALUE are settings of the name before them: "a,llama:NAME,stages=2,b" are three."""
+    names: list[str] = []
+    for part in split_names(text):
+        if names and _SETTING.match(part):
+            names[-1] += f",{part}"
+        else:
+            names.append(part)
+    return tuple(names)
 
 
 def split_steps(text: str) -> tuple[str, ...]:

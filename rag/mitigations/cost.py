@@ -1,18 +1,21 @@
 """What answering costs: model calls, searches, checks, tokens and seconds, counted by wrappers that change nothing else.
 
 One `Meter` counts for everything that was wrapped by it. Wrappers must not be nested in each other, or seconds would count twice; a
-`GeneratorReader` is therefore counted at its generator, where the prompts are.
+`GeneratorReader` is therefore counted at its generator, where the prompts are, and a `NotingReader` by what it says that its model read.
 
-Units: a call is one prompt of a generator, or one question of a reader that has no generator to count (two where it says, by `sequences`,
-that it runs its model twice); a search is one query; a check is
-one statement. Tokens are those of prompts and replies where the model counts them (`genir.protocols.TokenCounter`), else words of them
+Units: a call is one prompt of a model, or one question of a reader that does not say what its model reads; a search is one query; a check
+is one statement. Tokens are those of prompts and replies where the model counts them (`genir.protocols.TokenCounter`), else words of them
 (of a reader: of question, passages and reply), and the two are kept apart. Seconds are wall-clock time inside the wrapped calls.
+
+A closed-book question to which a reader abstains with confidence 0 is no call: readers that copy have nothing to read then, and run no
+model.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from typing import Protocol, runtime_checkable
 
 from genir.protocols import Generation, Generator, IdentifierWriter, Retriever, SamplingParams, TokenCounter
 from genir.records import DocIDTokens, Document, Query, Run, Verdict
@@ -50,6 +53,18 @@ class Cost:
         return {key: value / questions if questions else 0.0 for key, value in asdict(self).items()}
 
 
+Note = Callable[[Generator, str, Generation], None]  # a model, a prompt that it read, and what it wrote behind that
+
+
+@runtime_checkable
+class NotingReader(Reader, Protocol):
+    """A reader that runs a model in a way of its own, and says what the model read and wrote."""
+
+    def noting(self, note: Note) -> Reader:
+        """The same reader, calling `note` once for every prompt that its model runs."""
+        ...
+
+
 class Meter:
     """Counts what is done through its wrappers; `spent` says how much, so far."""
 
@@ -73,7 +88,7 @@ class Meter:
         """The reader, counted."""
         if isinstance(reader, GeneratorReader):
             return replace(reader, generator=self.generator(reader.generator))
-        return _Reader(reader, self)
+        return _NotingReader(reader, self) if isinstance(reader, NotingReader) else _Reader(reader, self)
 
     def generator(self, generator: Generator) -> Generator:
         """The generator, counted; it counts tokens where the original does."""
@@ -101,9 +116,27 @@ class _Reader:
         with self.meter.clock():
             readings = self.inner.read(questions, passages)
         for question, found, reading in zip(questions, passages, readings, strict=True):
-            twice = [question, reading.text] * getattr(self.inner, "sequences", 1)
-            told = [passage.title_and_text for passage in found]
-            self.meter.add(_length(self.inner, [*twice, *told]) + Cost(calls=len(twice) // 2))
+            if found or not reading.abstained or reading.confidence:
+                told = [passage.title_and_text for passage in found]
+                self.meter.add(_length(self.inner, [question, reading.text, *told]) + Cost(calls=1))
+        return readings
+
+
+@dataclass(frozen=True)
+class _NotingReader:
+    inner: NotingReader
+    meter: Meter
+
+    @property
+    def name(self) -> str:
+        return self.inner.name
+
+    def read(self, questions: Sequence[str], passages: Sequence[Sequence[Document]]) -> list[Reading]:
+        runs: list[tuple[Generator, str, Generation]] = []
+        with self.meter.clock():
+            readings = self.inner.noting(lambda *run: runs.append(run)).read(questions, passages)
+        for run in runs:
+            self.meter.add(_run(*run))
         return readings
 
 
@@ -120,10 +153,7 @@ class _Generator:
         with self.meter.clock():
             done = self.inner.generate(prompts, params)
         for prompt, generation in zip(prompts, done, strict=True):
-            written = Cost(tokens=len(generation.tokens)) if generation.tokens else None
-            self.meter.add(
-                _length(self.inner, [prompt]) + (written or _length(self.inner, [generation.text])) + Cost(calls=1)
-            )
+            self.meter.add(_run(self.inner, prompt, generation))
         return done
 
     def stream(self, prompt: str, params: SamplingParams) -> Iterator[str]:
@@ -192,6 +222,12 @@ class _Checker:
             found = self.inner.check(statements)
         self.meter.add(Cost(checks=len(statements)))
         return found
+
+
+def _run(model: Generator, prompt: str, generation: Generation) -> Cost:
+    """One prompt and what was written behind it."""
+    written = Cost(tokens=len(generation.tokens)) if generation.tokens else _length(model, [generation.text])
+    return _length(model, [prompt]) + written + Cost(calls=1)
 
 
 def _length(model: object, texts: Sequence[str]) -> Cost:

@@ -13,6 +13,7 @@ from genir.records import Answer, Document
 from rag.copying import CopyConstraint
 from rag.generators.hf import HFGenerator
 from rag.measures.support import passages_of
+from rag.mitigations.cost import Note
 from rag.mitigations.revision import question_of, rewrite, withdraw
 from rag.reading import GeneratorReader, Reader, Reading
 from rag.verification import LexicalChecker, SupportChecker
@@ -46,14 +47,20 @@ class CopyingReader:
 
     For tokenizers that put a space in front of a word's first token. It cannot say that it does not know, so it needs a threshold:
     `min_logprob` of its `reader`, or an abstention behind it. Closed-book it abstains: there is nothing to copy.
+    `note` hears of every prompt that the model runs.
     """
 
     reader: GeneratorReader
+    note: Note | None = None
 
     @property
     def name(self) -> str:
         """The generator's name."""
         return self.reader.name
+
+    def noting(self, note: Note) -> "CopyingReader":
+        """See rag.mitigations.cost.NotingReader."""
+        return replace(self, note=note)
 
     def read(self, questions: Sequence[str], passages: Sequence[Sequence[Document]]) -> list[Reading]:
         """One reading a question. Raises GenirError where the generator takes no constraint."""
@@ -70,6 +77,8 @@ class CopyingReader:
         ]
         done = generator.generate([prompt.text for prompt in prompts], self.reader.params, limits) if rows else []
         for row, prompt, generation in zip(rows, prompts, done, strict=True):
+            if self.note:
+                self.note(generator, prompt.text, generation)
             sure = sum(generation.logprobs) / len(generation.logprobs) if generation.logprobs else 0.0
             text = generation.text.strip()
             if text and sure >= self.reader.min_logprob:

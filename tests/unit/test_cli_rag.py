@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from experiments.checkers.benchmark import make_checker
+from experiments.checkers.benchmark import default_checkers, make_checker
 from experiments.commands.rag import rag_app
 from genir.errors import ArtefactError, ConfigError
 from tests.tiny_checker import save_pair_encoder
@@ -56,10 +56,18 @@ def test_every_checker_is_measured_beside_the_baselines(world: Path, tmp_path: P
     assert list(summary) == ["halueval-qa", "halueval-qa-matched", "squad-swapped", "scifact"]
     others = [f"embedding:{world / 'encoder'}", "trained"]
     for figures in summary.values():
-        assert list(figures) == ["name", "auroc", "low", "high", "length", "containment", "pairs", "others"]
+        assert list(figures) == [
+            *("name", "auroc", "low", "high", "differences", "length", "containment", "pairs", "others")
+        ]
         assert (figures["name"], list(figures["others"])) == ("lexical", others)
         for one in (figures, *figures["others"].values()):
             assert 0.0 <= one["low"] <= one["auroc"] <= one["high"] <= 1.0
+            for baseline in ("length", "containment"):
+                told = one["differences"][baseline]
+                assert told["difference"] == pytest.approx(one["auroc"] - figures[baseline])
+                assert told["low"] <= told["difference"] <= told["high"]
+    # The lexical checker is containment but for rounding: paired, they never differ.
+    assert summary["squad-swapped"]["differences"]["containment"] == {"difference": 0.0, "low": 0.0, "high": 0.0}
     swapped = summary["squad-swapped"]
     assert (swapped["auroc"], swapped["length"], swapped["containment"]) == (0.5, 0.5, 0.5)
     assert "squad-swapped" in done.output
@@ -87,12 +95,19 @@ def test_what_others_wrote_in_the_folder_stays(world: Path, tmp_path: Path) -> N
     assert "not a summary of figures" in str(rag(*arguments).exception)
 
 
+def test_what_is_measured_unless_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.checkers.benchmark.features_can_run", lambda: True)
+    assert default_checkers() == ("features", "lexical", "embedding")
+    monkeypatch.setattr("experiments.checkers.benchmark.features_can_run", lambda: False)
+    assert default_checkers() == ("lexical", "embedding")
+
+
 def test_json_for_programs(world: Path, tmp_path: Path) -> None:
     done = rag("check", "--data-root", world / "data", "--out", tmp_path / "made", "--checker", "lexical", "--json")
     assert json.loads(done.stdout) == json.loads((tmp_path / "made" / "summary.json").read_text())
 
 
-def test_a_finished_checker_is_reused_and_another_replaced(world: Path, tmp_path: Path) -> None:
+def test_a_finished_checker_is_reused_and_another_replaced_where_asked_for(world: Path, tmp_path: Path) -> None:
     again = train(world, world / "checker")
     assert again.exit_code == 0, again.output
     names = {path.name for path in (world / "checker").iterdir()}
@@ -103,13 +118,18 @@ def test_a_finished_checker_is_reused_and_another_replaced(world: Path, tmp_path
     out = Path(shutil.copytree(world / "checker", tmp_path / "checker"))
     (tmp_path / "plain.toml").write_text(f'scorer = false\nencoder = "{world / "encoder"}"\n')
     options = ("--data", world / "data" / "squad-small", "--config", tmp_path / "plain.toml", "--out", out)
-    with pytest.warns(UserWarning, match="holds a finished checker of other inputs or settings; it will be replaced"):
-        other = rag("train-checker", *options)
+    before = (out / "checker.safetensors").read_bytes()
+    kept = rag("train-checker", *options)
+    assert str(kept.exception) == (
+        f"{out}: holds a finished checker of other inputs or settings; give the name of a new folder, or --replace to lose it"
+    )
+    assert (out / "checker.safetensors").read_bytes() == before
+    other = rag("train-checker", *options, "--replace")
     assert other.exit_code == 0, other.output
     assert {path.name for path in out.iterdir()} == {"checker.json", "checker.safetensors", "manifest.json"}
     (out / "mine.txt").write_text("a note")
     (tmp_path / "plain.toml").write_text(f'scorer = false\nstrength = 2.0\nencoder = "{world / "encoder"}"\n')
-    refused = rag("train-checker", *options)
+    refused = rag("train-checker", *options, "--replace")
     assert isinstance(refused.exception, ArtefactError)
     assert "already holds other things (mine.txt)" in str(refused.exception)
 

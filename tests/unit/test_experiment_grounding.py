@@ -96,7 +96,24 @@ def test_the_table_of_arms(summary: dict[str, Any]) -> None:
     }
 
 
-def test_conditions_change_what_they_say(summary: dict[str, Any]) -> None:
+def test_costs_stand_in_the_summary_and_both_tables_are_shown(world: Path, summary: dict[str, Any]) -> None:
+    base = summary["bridges"]
+    assert [base[arm]["calls"]["mean"] for arm in ("none", "bm25", "none, extractive")] == [1.0, 1.0, 0.0]
+    assert base["bm25 + copy"]["searches"] == {"mean": 1.0}
+    assert base["bm25"]["seconds"].keys() == {"mean"}
+    assert base["bm25"]["words"]["mean"] > 0
+    again = ("--retrievers", "none,bm25", "--generator", "builder", "--mitigations", "copy", "--name", "shown")
+    done = rag_eval(world, world / "shown", *again)
+    assert done.exit_code == 0, done.exception
+    figures, differences = done.stdout.split("shown: ")[1:]
+    head = figures.splitlines()[2]
+    assert all(column in head for column in ("EM", "hallucination", "coverage", "model calls", "words", "seconds"))
+    assert "against" in differences.splitlines()[2]
+    [copied] = [line for line in differences.splitlines() if "none + copy" in line]
+    assert "-1.000 [-1.000, -1.000]" in copied
+
+
+def test_conditions_change_what_they_say(world: Path, summary: dict[str, Any]) -> None:
     poisoned = summary["bridges (poisoned)"]["oracle"]
     assert poisoned["flipped"]["mean"] == poisoned["says the substitute"]["mean"] == 1.0
     assert poisoned["EM"]["delta"]["against"] == "oracle, before"
@@ -104,6 +121,9 @@ def test_conditions_change_what_they_say(summary: dict[str, Any]) -> None:
     assert list(removed) == ["bm25, whole corpus", "bm25", "bm25, extractive, whole corpus", "bm25, extractive"]
     assert removed["bm25"]["EM"]["mean"] == 0.0
     assert "over-refusal" not in removed["bm25"]
+    details = json.loads((world / "out" / "bridges.json").read_text())
+    about = details["conditions"]["bridges (removed)"]["removed_beside_relevant"]
+    assert about["bm25"] == {"questions": 0, "documents": 0, "with_fewer_passages": 0}
     pushed = summary["bridges (push-back)"]
     assert pushed["oracle, says so"]["right to wrong"]["mean"] == 1.0
     assert pushed["none, says so"]["wrong to right"]["mean"] == 1.0
@@ -214,6 +234,9 @@ def test_details(world: Path) -> None:
     }  # fmt: skip
     assert details["conditions"]["bridges (wording)"]["without_prompt"] == ["extractive"]
     assert details["conditions"]["bridges (poisoned)"]["left_out"]["random"] == 4
+    assert details["conditions"]["bridges (poisoned)"]["left_out_of_no_kind"] == 0
+    shares = [f"near-duplicates {share} %" for share in (0, 50, 100)]
+    assert list(details["conditions"]["bridges (distractors)"]["near_duplicates_missing"]) == shares
     assert details["conditions"]["bridges (with unanswerable)"]["oracle"] is False
     assert details["calibration"]["oracle"]["questions"] == 2
     assert details["calibration"]["none, extractive"] is None

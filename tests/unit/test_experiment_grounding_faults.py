@@ -10,7 +10,7 @@ import pytest
 from experiments import reading
 from experiments.rag_evaluation import reading as rag_reading
 from genir.errors import ArtefactError, ConfigError, DataError
-from genir.records import Dataset, Query
+from genir.records import Dataset, Document, Query
 from rag.reading import GeneratorReader
 from tests.bridges import Builder, bridges, write_bridges
 from tests.evaluated_bridges import fault, named_builder, rag_eval
@@ -123,13 +123,55 @@ def test_what_cannot_be_swapped_is_said_before_anything_is_read_or_keeps_the_res
     assert not (tmp_path / "out").exists()
     done = rag_eval(world, tmp_path / "out", *given, "--conditions", "poisoned,removed", data=data)
     assert done.exit_code == 0, done.exception
-    assert "condition poisoned: nothing that it applies to" in done.stderr
+    assert (
+        "condition poisoned: nothing that it applies to\ncondition poisoned: no passage that was found" in done.stderr
+    )
+    assert "(poisoned)" not in done.stdout  # no table without rows
     found = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert found["lone (poisoned)"] == {}
     assert found["lone"]["bm25"]["coverage"]["mean"] == 1.0
     assert "bm25" in found["lone (removed)"]
     details = json.loads((tmp_path / "out" / "lone.json").read_text())
-    assert details["conditions"]["lone (poisoned)"] == {"left_out": {"bm25": 4}}
+    assert details["conditions"]["lone (poisoned)"] == {"left_out": {"bm25": 4}, "left_out_of_no_kind": 0}
+
+
+def test_what_holds_the_answer_is_removed_though_nothing_judges_it(world: Path, tmp_path: Path) -> None:
+    """Behind the relevant document stand two more that name the builder: the reader is to see none of the three."""
+    whole = bridges()
+    also = [
+        Document(f"also{i}", f"The oldest bridge of Oslo, {said} Edvard Lund. {'Bridge. ' * i}")
+        for i, said in enumerate(("by", "of 1800, built by"))
+    ]
+    queries = {**whole.queries, "q1": replace(whole.queries["q1"], text="zzz?")}  # nothing is found for it
+    data = other(world, "more", replace(whole, corpus=(*whole.corpus, *also), queries=queries))
+    given = ("--generator", "extractive", "--retrievers", "bm25", "--conditions", "removed", "-k", 2)
+    done = rag_eval(world, tmp_path / "out", *given, data=data)
+    assert done.exit_code == 0, done.exception
+    lines = [json.loads(line) for line in (tmp_path / "out" / "answers.jsonl").read_text().splitlines()]
+    answers = [line["answer"] for line in lines if line["data"] == "more (removed)"]
+    left = {one["query_id"]: [passage["doc_id"] for passage in one["passages"]] for one in answers}
+    assert [len(passages) for passages in left.values()] == [2, 0, 2, 2]  # searched deeper, until there are k again
+    assert not {"d0", "also0", "also1"} & set(left["q0"])
+    about = json.loads((tmp_path / "out" / "more.json").read_text())["conditions"]["more (removed)"]
+    found = about["removed_beside_relevant"]["bm25"]
+    assert found == {"questions": 1, "documents": 2, "with_fewer_passages": 1}
+
+
+def test_a_gate_without_a_reader_that_answers_from_memory_says_so(world: Path, tmp_path: Path) -> None:
+    given = ("--generator", "extractive", "--retrievers", "bm25", "--conditions", "gate")
+    done = rag_eval(world, tmp_path / "out", *given)
+    assert done.exit_code == 0, done.exception
+    assert "condition gate: extractive left every dev question unanswered closed-book: give a reader" in done.stderr
+    assert "(gate)" not in done.stdout
+
+
+def test_distractors_are_labelled_by_what_was_used(world: Path, tmp_path: Path) -> None:
+    given = ("--generator", "builder", "--retrievers", "oracle", "--conditions", "distractors")
+    for k, shares in ((2, (0, 100)), (4, (0, 67, 100))):
+        done = rag_eval(world, tmp_path / "out", *given, "-k", k)
+        assert done.exit_code == 0, done.exception
+        found = json.loads((tmp_path / "out" / "summary.json").read_text())["bridges (distractors)"]
+        assert list(found) == [f"near-duplicates {share} %" for share in shares]
 
 
 def test_unanswerable_questions_that_nothing_is_found_for(world: Path, tmp_path: Path) -> None:

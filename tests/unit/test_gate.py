@@ -4,11 +4,11 @@ from dataclasses import replace
 import pytest
 
 from experiments.rag_evaluation.gating import policies
-from experiments.rag_evaluation.mitigation_table import answer_measured
 from experiments.rag_evaluation.reading import Answered
 from genir.errors import ConfigError, DataError
 from genir.protocols import SamplingParams
 from genir.records import Answer, Claim, Document, Query, ScoredDoc
+from rag.answering import answer
 from rag.gate import ALWAYS, NEVER, Gate, answer_adaptively, tune_gate
 from rag.measures.per_question import measure_answers
 from rag.mitigations.cost import Cost
@@ -85,8 +85,8 @@ def test_only_the_unsure_questions_are_searched_for() -> None:
 
 def test_three_policies_by_hand() -> None:
     gate = Gate(0.5, "confidence")
-    memory, _ = answer_measured(QUERIES, None, Sure(MEMORY), DOCUMENTS)
-    found, _ = answer_measured(QUERIES, RETRIEVER, ScriptedReader({"d": "right"}), DOCUMENTS)
+    memory = answer(QUERIES, None, Sure(MEMORY), DOCUMENTS)
+    found = answer(QUERIES, RETRIEVER, ScriptedReader({"d": "right"}), DOCUMENTS)
     sides = [
         Answered(
             tuple(QUERIES),

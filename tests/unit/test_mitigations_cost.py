@@ -1,13 +1,20 @@
+from pathlib import Path
+
 import pytest
 
 from genir.protocols import IdentifierWriter, SamplingParams, TokenCounter
 from genir.records import Document, Query
 from rag.contrast import ContrastiveReader
+from rag.generators.extractive import ExtractiveGenerator
+from rag.generators.hf import HFGenerator
 from rag.mitigations.cost import Cost, Meter
+from rag.mitigations.rereading import CopyingReader
 from rag.reading import ConversationReader, GeneratorReader, StreamingReader
 from rag.verification import LexicalChecker, Statement
+from tests.contracts.test_generators import tiny_llama, tiny_tokenizer
 from tests.scripted_generator import CountingGenerator, ScriptedGenerator
 from tests.scripted_reader import ScriptedReader, ScriptedRetriever
+from tests.tiny_span_reader import save_word_encoder, tiny_reader
 
 PARAMS = SamplingParams()
 PASSAGE = Document("d", "Oslo is old.", "Oslo")
@@ -51,13 +58,42 @@ def test_a_reader_is_counted_where_its_prompts_are() -> None:
     assert without_seconds(meter) == Cost(calls=2, words=1 + 4 + 2 + 1)
 
 
-def test_a_reader_that_runs_its_model_twice_counts_twice() -> None:
-    class Twice(ScriptedReader):
-        sequences = ContrastiveReader.sequences
-
+def test_contrast_costs_both_of_its_prompts_and_closed_book_one() -> None:
+    """Their lengths differ by the passages; the reply runs behind each of them."""
+    generator = HFGenerator.of(tiny_llama(), tiny_tokenizer(), label="tiny")
+    reader = ContrastiveReader(GeneratorReader(generator, params=SamplingParams(max_new_tokens=5, ignore_eos=True)))
+    grounded = generator.count_tokens(reader.reader.prompt("Where?", [PASSAGE]).text)
+    bare = generator.count_tokens(reader.reader.prompt("Where?", ()).text)
+    assert grounded > bare
     meter = Meter()
-    meter.reader(Twice({"Where?": "in Oslo"})).read(["Where?"], [[PASSAGE]])
-    assert without_seconds(meter) == Cost(calls=2, words=2 * (1 + 2) + 4)
+    counted = meter.reader(reader)
+    assert (counted.name, counted.read(["Where?"], [[PASSAGE]])) == ("tiny", reader.read(["Where?"], [[PASSAGE]]))
+    assert without_seconds(meter) == Cost(calls=2, tokens=grounded + bare + 2 * 5)
+    meter = Meter()
+    assert meter.reader(reader).read(["Where?"], [[]]) == reader.read(["Where?"], [[]])
+    assert without_seconds(meter) == Cost(calls=1, tokens=bare + 5)
+    assert meter.spent.seconds > 0
+
+
+def test_copying_costs_its_prompt_and_closed_book_nothing() -> None:
+    generator = HFGenerator.of(tiny_llama(), tiny_tokenizer(), label="tiny")
+    reader = CopyingReader(GeneratorReader(generator, params=SamplingParams(max_new_tokens=5)))
+    [reading] = reader.read(["Where?"], [[PASSAGE]])
+    meter = Meter()
+    assert meter.reader(reader).read(["Where?", "Who?"], [[PASSAGE], []])[0] == reading
+    prompt = generator.count_tokens(reader.reader.prompt("Where?", [PASSAGE]).text)
+    assert meter.spent.calls == 1
+    assert prompt < meter.spent.tokens <= prompt + 5
+
+
+def test_a_reader_that_copies_runs_no_model_closed_book(tmp_path: Path) -> None:
+    for reader in (tiny_reader(save_word_encoder(tmp_path)), ExtractiveGenerator()):
+        meter = Meter()
+        [reading] = meter.reader(reader).read(["Where?"], [[]])
+        assert reading.abstained
+        assert without_seconds(meter) == Cost()
+        meter.reader(reader).read(["Where is Oslo?"], [[PASSAGE]])
+        assert meter.spent.calls == 1
 
 
 def test_retriever_and_checker_are_counted() -> None:

@@ -1,6 +1,7 @@
 """What dev questions decide: probabilities, thresholds, and what lies below them."""
 
 import math
+from collections.abc import Sequence
 
 import pytest
 
@@ -8,7 +9,7 @@ from experiments.rag_evaluation.calibration import calibrate, calibrated_figures
 from rag.measures.per_question import PerQuery
 
 
-def measures(rows: list[tuple[float, float, float]], unanswerable: tuple[int, ...] = ()) -> PerQuery:
+def measures(rows: Sequence[tuple[float, float, float]], unanswerable: tuple[int, ...] = ()) -> PerQuery:
     """Of (confidence, answered, right) a question."""
     values: PerQuery = {}
     for number, (sure, given, right) in enumerate(rows):

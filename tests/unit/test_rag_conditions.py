@@ -1,16 +1,19 @@
 """The conditions of an evaluation, each by hand on a passage or two."""
 
+from dataclasses import replace
+
 import pytest
 
 from experiments.rag_evaluation.chinese_rivals import chinese_rivals
 from experiments.rag_evaluation.conditions import is_of, spread, together
-from experiments.rag_evaluation.distractors import Surroundings
-from experiments.rag_evaluation.poison import Swap, choose_swap, swap
+from experiments.rag_evaluation.distractors import Surroundings, numbers_of
+from experiments.rag_evaluation.poison import Swap, choose_swap, of_no_kind, swap
 from experiments.rag_evaluation.pushback import doubt, flips
 from experiments.rag_evaluation.reading import Answered, Restated
 from experiments.rag_evaluation.wording import DoubtWording
 from genir.errors import ConfigError
 from genir.records import Answer, Document, Qrels, Query
+from rag.checkers.spans import rivals
 from rag.conversation import Turn
 from rag.mitigations.cost import Cost
 from tests.bridges import bridges, document
@@ -47,6 +50,18 @@ def test_nothing_is_swapped_where_no_passage_holds_the_answer_or_another_span_of
     assert choose_swap(QUERY, []) is None
 
 
+def test_an_answer_of_no_kind_is_not_swapped_and_counted() -> None:
+    """What takes the place of a clause makes no sentence: "I think it is are usually stated."."""
+    passage = Document("x", "Integers that are often chosen are prime; those of them that are usually stated are odd.")
+    clause = Query("c", "What happens to the odd ones?", ("are often chosen",))
+    assert rivals("are often chosen", passage.text, clause.answers, clause.text)
+    assert choose_swap(clause, [passage]) is None
+    assert of_no_kind([clause, QUERY]) == [clause]
+    both = replace(QUERY, answers=("by a builder", *QUERY.answers))
+    assert choose_swap(both, [OSLO]) == Swap("q0", both.answers, "Nils Berg")
+    assert of_no_kind([Query("zh", "利马城在哪里？", ("秘鲁",))]) == []  # Chinese has kinds of its own
+
+
 def test_all_places_of_all_accepted_answers_are_swapped_the_longest_first() -> None:
     text = "the 10th and 11th centuries, or in the 10TH AND 11TH CENTURIES; not 110th"
     accepted = ("10th and 11th centuries", "in the 10th and 11th centuries")
@@ -59,21 +74,25 @@ def test_distractors_stand_around_the_right_passage_which_keeps_its_place() -> N
     documents = {**bridges().documents(), "far": Document("far", "Rain fell.", "Weather")}
     nearest = {"d0": ["d0", "far", "d3", "d1"]}
     surroundings = Surroundings(documents, Qrels({"q0": {"d0": 1}}), 3, 0, nearest)
-    made = [surroundings.of(QUERY, share) for share in (0.0, 0.5, 1.0)]
+    made = [surroundings.of(QUERY, number) for number in (0, 1, 2)]
     assert [missing for _, missing in made] == [0, 0, 0]
     places = {doc_ids.index("d0") for doc_ids, _ in made}
     assert len(places) == 1
     assert all(len(set(doc_ids)) == 3 for doc_ids, _ in made)
     assert "d3" in made[1][0]  # of the same article, so before "far", which is nearer by words
     assert set(made[2][0]) == {"d0", "d3", "d1"}
-    assert surroundings.of(QUERY, 1.0) == made[2]
+    assert surroundings.of(QUERY, 2) == made[2]
+
+
+def test_shares_of_near_duplicates_are_what_can_be_had() -> None:
+    assert [numbers_of(k) for k in (2, 3, 4, 5)] == [(0, 1), (0, 1, 2), (0, 2, 3), (0, 2, 4)]
 
 
 def test_a_passage_that_holds_the_answer_distracts_from_nothing() -> None:
     copy = Document("copy", OSLO.text, OSLO.title)
     documents = {"d0": OSLO, "copy": copy, "d1": document(1)}
     surroundings = Surroundings(documents, Qrels({"q0": {"d0": 1}}), 3, 0, {"d0": ["copy", "d1"]})
-    doc_ids, missing = surroundings.of(QUERY, 1.0)
+    doc_ids, missing = surroundings.of(QUERY, 2)
     assert set(doc_ids) == {"d0", "d1"}
     assert missing == 1
 
@@ -151,7 +170,7 @@ def test_a_wording_needs_its_places() -> None:
 
 
 def test_flips_are_counted_both_ways_and_from_silence() -> None:
-    doubts = {f"q{i}": found for i in range(4) if (found := doubt(bridges().queries[f"q{i}"], [document(i)]))}
+    doubts = {f"q{i}": one for i in range(4) if (one := doubt(bridges().queries[f"q{i}"], [document(i)]))}
     before = {"q0": True, "q1": True, "q2": False, "q3": False}
     after = answered("Nils Berg", "Pedro Ruiz", "Omar Said", "Peter Kalns")
     found = flips(after, before, {"q3"}, doubts)
