@@ -169,7 +169,7 @@ def _figures(timed: Mapping[str, Sequence[Timed]], count: int) -> dict[str, Any]
 def _cost(case: Case, examples: Sequence[Example], rate: float) -> dict[str, Any]:
     """Operations that an example costs our loop, and the share of the processor's rate that it reaches."""
     config = case.config.training
-    model, objective = case.build()
+    model, objective = case.build(examples)
     device = pick_device(str(model.device))
     rows = TokenRows.pack(model.tokenize([one.text for one in examples]))
     batches = bucketed_batches(rows.lengths, config.batch_size, config.seed, 0)[:8]

@@ -1,10 +1,10 @@
 """Identifiers learned end to end: rounds of training the model on the identifiers, and assigning them anew by the model.
 
-A round trains the code decoder (encoder and codebooks) by its objective and the reconstruction loss of
-`genir.reconstruction`. Between two rounds every document is embedded by the encoder as it is then, and
-`docids.learned` assigns codes anew, balanced and distinct; each time a longer prefix keeps its codes (GenRet, Sun et
-al. 2023, arXiv:2304.04171, fixes prefixes as it goes), so fewer documents change and the last rounds learn what
-stays. A round goes on from where the one before ended, be it below its best.
+A round trains the code decoder (encoder and codebooks) by its objective, and the codebooks alone by the reconstruction
+loss of `genir.reconstruction`, too; no document's codes change within it. Between two rounds every document is embedded
+by the encoder as it is then, and `docids.learned` assigns codes anew, balanced and distinct; each time a longer prefix
+keeps its codes (GenRet, Sun et al. 2023, arXiv:2304.04171, fixes prefixes as it goes), so fewer documents change and the
+last rounds learn what stays. A round goes on from where the one before ended, be it below its best.
 
 Invariants: what is returned is the model and the identifiers of the best figure on dev, the start's among them; a run
 that was cut resumes at the step where its round stood, and ends, on the CPU, with the same weights. All that a

@@ -49,11 +49,19 @@ DEV_MEASURE = "RR@10"
 
 
 def train_model(
-    data: Path, docids: Path, config: ModelConfig, out: Path, resume: bool = False, cache: Path | None = None
+    data: Path,
+    docids: Path,
+    config: ModelConfig,
+    out: Path,
+    resume: bool = False,
+    cache: Path | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Run the stage unless `out` is current; returns its manifest. Raises ArtefactError for identifiers of another corpus.
+    """Run the stage unless `out` is current; returns its manifest.
 
-    `cache` keeps what models made for training (queries, a teacher's rankings) for other trainings, too.
+    Raises ArtefactError for identifiers of another corpus, and for an `out` that holds something else, an unfinished training that is not
+    to be resumed, or a finished model of other inputs that is not to be overwritten. `cache` keeps what models made for training (queries,
+    a teacher's rankings) for other trainings, too.
     """
     dataset = load_dataset(data)
     made = read_manifest(docids, "docids", "genir docids build")
@@ -63,7 +71,7 @@ def train_model(
         return tell_reused(out, read_manifest(out, STAGE, MADE_BY))
     if (out / "docids" / MANIFEST).is_file():  # a model's own copy has no manifest
         raise ArtefactError(f"{out}: already holds identifiers ({out / 'docids'}); give the name of a new folder")
-    _FOLDER.check(out, resume)
+    _FOLDER.check(out, resume, overwrite)
     begun = time.monotonic()
     table = load_identifiers(docids)
     whole = one_each(table)
@@ -119,17 +127,16 @@ def _lesson(
     examples, dev = make_examples(dataset, numbered, config.examples, config.dev_queries, pseudo)
     teacher, about = ask_teacher(config.teacher, dataset, table, examples, work, config.device)
     identifiers, searched = table.identifiers(), table if isinstance(given, DocIDTable) else given
-    alike: list[list[int]] | None = None
     if isinstance(given, NgramTable):
         examples, identifiers = ngram_examples(examples, given, config.ngram)
     if isinstance(given, ViewsTable):
-        examples, identifiers, alike = view_examples(examples, given)
+        examples, identifiers = view_examples(examples, given)
     facts = {
         "examples": len(examples),
         "material": {**material, **about, "examples": dict(Counter(example.kind for example in examples))},
         "measure": f"{DEV_MEASURE} on {dev.name}",
     }
-    objective = make_objective(config, model, identifiers, teacher, alike)
+    objective = make_objective(config, model, identifiers, examples, teacher)
     return Lesson(examples, objective, _dev_figure(model, searched, dev, config), facts)
 
 

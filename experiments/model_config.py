@@ -20,8 +20,8 @@ from genir.models.causal_config import CausalConfig
 from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig
 from genir.models.seq2seq import Seq2SeqConfig, Seq2SeqModel
 from genir.objectives import CrossEntropyObjective, Objective, RankingObjective
-from genir.training import TrainingConfig
-from genir.view_ranking import ViewRankingObjective
+from genir.right_targets import RightTargets
+from genir.training import Example, TrainingConfig
 from retrievers.generative import GenerativeSettings
 
 
@@ -136,19 +136,17 @@ def make_objective(
     config: ModelConfig,
     model: Any,
     identifiers: Sequence[tuple[int, ...]],
+    examples: Sequence[Example],
     teacher: TeacherTable | None = None,
-    alike: Sequence[Sequence[int]] | None = None,
 ) -> Objective:
-    """The objective that a configuration names; of several views a document, `alike` says which identifiers belong together."""
+    """The objective that a configuration names, for these examples: what is right for a text is no negative of it."""
     settings, taught = config.objective, config.teacher
     if settings.kind == "cross_entropy":
         return CrossEntropyObjective(model, identifiers)
-    ranked = (settings.prefixes, settings.hard_negatives, settings.scale)
-    if alike is not None:
-        return ViewRankingObjective(model, identifiers, alike, *ranked)
-    ranking = (model, identifiers, *ranked)
+    right = RightTargets.of(examples)
+    ranking = (model, identifiers, settings.prefixes, settings.hard_negatives, settings.scale)
     if teacher is None and not settings.self_distillation:
-        return RankingObjective(*ranking)
+        return RankingObjective(*ranking, right)
     teaching = Teaching(
         teacher,
         taught.negatives,
@@ -158,4 +156,4 @@ def make_objective(
         settings.self_distillation,
         settings.self_decay,
     )
-    return TaughtRankingObjective(*ranking, teaching)
+    return TaughtRankingObjective(*ranking, teaching, right)

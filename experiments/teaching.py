@@ -23,6 +23,7 @@ from genir.formats import read_run, write_run
 from genir.manifest import sha256_of
 from genir.protocols import Retriever
 from genir.records import Dataset, Query, ScoredDoc
+from genir.right_targets import RightTargets
 from genir.training import Example
 from retrievers.cross_encoder import CrossEncoder
 from retrievers.rerank import RerankingRetriever
@@ -91,9 +92,6 @@ def ask_teacher(
     from_run = config.source == "run"
     ranked = _from_run(Path(config.model), dataset) if from_run else _searched(config, dataset, texts, work, device)
     index_of = {tokens: index for index, tokens in enumerate(table.identifiers())}
-    right: dict[str, set[int]] = {}
-    for example in examples:
-        right.setdefault(example.text, set()).add(example.target)
     rankings: list[Mapping[int, float]] = []
     for example, one in zip(examples, taught, strict=True):
         scores: dict[int, float] = {}
@@ -101,7 +99,7 @@ def ask_teacher(
             index = index_of[table.tokens_of(scored.doc_id)]
             scores[index] = max(scored.score, scores.get(index, scored.score))
         rankings.append(scores)
-    made = TeacherTable.build(rankings, [(example.target, right[example.text]) for example in examples])
+    made = TeacherTable.build(rankings, RightTargets.of(examples))
     if not len(made):
         raise DataError(
             f'teacher "{config.source}" ranks nothing for the {len(texts)} training texts; choose another one'

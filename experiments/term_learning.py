@@ -1,7 +1,12 @@
 """The stage that adds terms to a trained model: a model folder -> a model folder that also plans ahead.
 
-The sets start as BM25's with phrases, its parameters chosen on the dev split; a head learns which terms matter, and the weight of
-sequences against terms is chosen on the dev split by searching it. Everything else of the model stays as it is.
+The sets start as BM25's with phrases, its parameters chosen on the dev split; a head learns how much each term matters, and the
+weight of sequences against terms is chosen on the dev split by searching it. What is learnt are weights alone: a document's set is
+every word and phrase of it, before and after. Everything else of the model stays as it is.
+
+Invariant: the head before any training is searched too, and kept where the trained one is no better, so that the dev figures that
+are reported are those of the search that the model will do, and the last is never below the first. While it trains, a head is
+measured by exhaustive scoring without the decoder's correction, which is quick.
 """
 
 import time
@@ -27,6 +32,7 @@ from genir.measures import evaluate
 from genir.models.code_decoder import CodeDecoder
 from genir.models.term_head import TermHead
 from genir.records import Dataset, Query, Run
+from genir.right_targets import RightTargets
 from genir.term_sets import TermCounts, TermSets, TermSetSettings
 from genir.term_training import TermObjective, TermTrainee
 from genir.training import BEST, CHECKPOINT, TrainingConfig, discard_checkpoint, train
@@ -92,7 +98,10 @@ def train_terms(data: Path, source: Path, config: TermConfig, out: Path, resume:
     head, facts, progress = learn_terms(dataset, trained, config, out, resume, str(inputs))
     copy_model(source, out, without=(RERANK,))  # a head learnt with other terms
     head.save(out / TERMS)
-    write_json(out / TERMS / "training.json", {**asdict(progress), "measure": facts["terms_measure"]})
+    write_json(
+        out / TERMS / "training.json",
+        {**asdict(progress), "measure": f"{facts['terms_measure']}, all documents scored"},
+    )
     spent = round(time.monotonic() - begun, 1)
     all_facts = before["facts"] | facts | {"terms_seconds": spent, "seconds": before["facts"]["seconds"] + spent}
     manifest = write_manifest(out, STAGE, settings, inputs, config.training.seed, **all_facts)
@@ -110,7 +119,8 @@ def learn_terms(
     corpus = [by_id[doc_id] for doc_id in table.tokens]
     numbered = DocIDTable("documents", {doc_id: (i,) for i, doc_id in enumerate(table.tokens)}, len(table))
     examples, dev = make_examples(dataset, numbered, config.examples, config.dev_queries)
-    examples = examples[:: max(1, -(-len(examples) // config.max_examples))]
+    step = max(1, -(-len(examples) // config.max_examples))
+    right, examples = RightTargets.of(examples).every(step), examples[::step]
     counts = TermCounts.of(corpus, config.sets.lexicon, config.sets.min_documents)
     identifiers = list(table.tokens.values())
     state_size = int(model.encoder.config.hidden_size)
@@ -126,31 +136,47 @@ def learn_terms(
         sets = TermSets.weigh(counts, chosen)
     trainee = trainee_of(sets)
     bench = _DevBench(trainee, dev)
-    objective = TermObjective(trainee, examples, weight if config.joint else 0.0)
+    before = _searched(trained, trainee.untrained(sets).eval(), dev, weight)
+    objective = TermObjective(trainee, right, weight if config.joint else 0.0)
     progress = train(trainee, objective, examples, lambda: bench.best()[0], config.training, folder, resume, made_of)
-    head = trainee.head.eval()
-    curve = _searched(trained, head, dev, bench.best()[1])
-    head.sequence_weight = max(curve, key=lambda one: curve[one], default=1.0)
+    now = _searched(trained, trainee.head.eval(), dev, bench.best()[1]) if progress.best_step else before
+    learnt = progress.best_step > 0 and (now.figure > before.figure or not dev.queries)
+    found = now if learnt else before
     facts = {
         "terms": len(sets.terms),
         "terms_entries": len(sets.documents),
-        "terms_bytes": head.nbytes,
+        "terms_bytes": trainee.head.nbytes,
         "terms_start": asdict(sets.settings),
         "terms_examples": len(examples),
         "terms_measure": f"{DEV_MEASURE} on {dev.name}",
-        "terms_start_dev": progress.history[0]["dev"],
-        "terms_best_dev": progress.best,
-        "sequence_weight": head.sequence_weight,
-        "sequence_weight_curve": {f"{weight:g}": value for weight, value in curve.items()},
+        "terms_start_dev": before.figure,
+        "terms_best_dev": found.figure,
+        "terms_learnt": learnt,
+        "terms_exhaustive_dev": {"start": progress.history[0]["dev"], "best": progress.best},
+        "sequence_weight": found.head.sequence_weight,
+        "sequence_weight_curve": {f"{weight:g}": value for weight, value in found.curve.items()},
     }
-    return head, facts, progress
+    return found.head, facts, progress
 
 
-def _searched(trained: TrainedModel, head: TermHead, dev: DevSet, start: float) -> dict[float, float]:
-    """Weight of sequences -> dev figure of the real search, climbed from `start` to the best of its neighbours."""
+@dataclass(frozen=True)
+class _Searched:
+    """A head with the weight of sequences that the search of the dev queries likes best, and what it finds with each tried."""
+
+    head: TermHead
+    curve: dict[float, float]
+
+    @property
+    def figure(self) -> float:
+        """The dev figure of the search as it will be; 0 without dev queries."""
+        return self.curve.get(self.head.sequence_weight, 0.0)
+
+
+def _searched(trained: TrainedModel, head: TermHead, dev: DevSet, start: float) -> _Searched:
+    """`head` with its weight, climbed from `start` to the best of its neighbours; 1 without dev queries."""
     curve: dict[float, float] = {}
     if not dev.queries:
-        return curve
+        return _Searched(head, curve)
     assert isinstance(trained.search, GenerativeSettings)
     search = replace(trained.search, num_beams=min(trained.search.num_beams, 20))
 
@@ -162,11 +188,12 @@ def _searched(trained: TrainedModel, head: TermHead, dev: DevSet, start: float) 
             curve[weight] = round(evaluate(run, dev.qrels, [DEV_MEASURE]).means[DEV_MEASURE], 6)
         return curve[weight]
 
-    place = max(1, _WEIGHTS.index(start))
+    place = _WEIGHTS.index(start)
     for step in (-1, 1):
-        while 1 <= place + step < len(_WEIGHTS) and figure(place + step) > figure(place):
+        while 0 <= place + step < len(_WEIGHTS) and figure(place + step) > figure(place):
             place += step
-    return curve
+    head.sequence_weight = _WEIGHTS[place]
+    return _Searched(head, curve)
 
 
 class _DevBench:
@@ -183,7 +210,7 @@ class _DevBench:
         """The best figure and its weight; of `sets` before any training, or of the trainee's head as it is."""
         head = self.trainee.head
         if sets is not None:
-            head = TermHead(sets, head.state_size, head.hidden)
+            head = self.trainee.untrained(sets)
         terms = [head(asked) for asked in self.asked]
         figures = {weight: self._figure(terms, weight) for weight in _WEIGHTS}
         weight = max(figures, key=lambda one: figures[one])

@@ -52,19 +52,19 @@ class Case:
         identifiers = {document.doc_id: table.tokens_of(document.doc_id) for document in dataset.corpus}
         return cls(config, identifiers, table.vocab_size, tuple(examples))
 
-    def build(self) -> tuple[Any, Objective]:
-        """A fresh model, and its objective."""
+    def build(self, examples: Sequence[Example]) -> tuple[Any, Objective]:
+        """A fresh model, and its objective for `examples`."""
         seed_everything(self.config.training.seed)
         table = DocIDTable(RandomScheme.name, self.identifiers, vocab_size=self.vocab_size)
         model = build_model(self.config, table)
-        return model, make_objective(self.config, model, table.identifiers())
+        return model, make_objective(self.config, model, table.identifiers(), examples)
 
 
 def time_side(
     case: Case, side: Side, examples: Sequence[Example], folder: Path, max_minutes: float = 0.0, max_steps: int = -1
 ) -> Timed:
     """One epoch of `examples`, or less: `max_minutes` cuts ours, `max_steps` the Trainer's."""
-    model, objective = case.build()
+    model, objective = case.build(examples)
     if side.trainer is not None:
         return train_by_trainer(
             model, objective, examples, case.config.training, side.trainer, folder / "trainer", max_steps

@@ -10,10 +10,8 @@ from genir.records import DocIDTokens
 from genir.training import Example
 
 
-def view_examples(
-    examples: Sequence[Example], table: ViewsTable
-) -> tuple[list[Example], list[DocIDTokens], list[list[int]]]:
-    """Examples whose targets number the identifiers; those; and for each the others that its documents have.
+def view_examples(examples: Sequence[Example], table: ViewsTable) -> tuple[list[Example], list[DocIDTokens]]:
+    """Examples whose targets number the identifiers, one of a text for each view of its document; and those identifiers.
 
     The targets of `examples` number the documents, as in `table.numbered()`. A text's weight is shared out among the views, so that
     a document with many counts no more than one with few.
@@ -26,11 +24,7 @@ def view_examples(
         for example in examples
         for target in own[example.target]
     ]
-    alike: list[set[int]] = [set() for _ in identifiers]
-    for numbers in own:
-        for number in numbers:
-            alike[number].update(numbers)
-    return made, identifiers, [sorted(others - {number}) for number, others in enumerate(alike)]
+    return made, identifiers
 
 
 def check_views(rounds: int, teacher: TeacherConfig, self_distillation: float) -> None:

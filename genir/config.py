@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, Field, fields, is_dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import UnionType
@@ -27,32 +27,48 @@ def load_toml(path: Path) -> dict[str, Any]:
 def from_mapping(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """An instance of the dataclass `cls` from plain values; nested dataclasses from nested tables.
 
+    What a nested table leaves out is as in the field's own default, not as in the defaults of the field's class.
     `where` names the source in error messages, e.g. "squad.toml [training]". Raises ConfigError for unknown keys, for
     missing ones that have no default, and for values of the wrong type.
     """
+    return _laid_over(None, cls, values, where)
+
+
+def _laid_over(given: T | None, cls: type[T], values: Mapping[str, Any], where: str) -> T:
+    """`given` with these values in place of its own; an instance of `cls` with its defaults where nothing is given."""
     hints = _type_hints(cls)  # type: ignore[arg-type]
-    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    known = {f.name: f for f in fields(cls)}  # type: ignore[arg-type]
     for key in values:
         if key not in known:
             raise ConfigError(f"{where}: {unknown_name('key', key, known)}")
-    for f in fields(cls):  # type: ignore[arg-type]
-        if f.name not in values and f.default is MISSING and f.default_factory is MISSING:
-            raise ConfigError(f"{where}: the key {f.name!r} is missing")
+    for name, f in known.items():
+        if given is None and name not in values and f.default is MISSING and f.default_factory is MISSING:
+            raise ConfigError(f"{where}: the key {name!r} is missing")
+    start = {name: _default(known[name]) if given is None else getattr(given, name) for name in values}
     try:
-        return cls(**{key: _convert(hints[key], value, f"{where} {key}") for key, value in values.items()})
+        changed = {name: _convert(hints[name], value, f"{where} {name}", start[name]) for name, value in values.items()}
+        return cls(**changed) if given is None else replace(given, **changed)  # type: ignore[type-var]
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
+def _default(f: "Field[Any]") -> Any:
+    """A field's default; None where it has none."""
+    if f.default_factory is not MISSING:
+        return f.default_factory()
+    return None if f.default is MISSING else f.default
+
+
+def _convert(hint: Any, value: Any, where: str, given: Any = None) -> Any:
+    """A plain value as a field of type `hint` wants it; a table lies over what is `given` there."""
     origin = get_origin(hint)
     if is_dataclass(hint) and isinstance(hint, type):
         if not isinstance(value, Mapping):
             raise ConfigError(f"{where}: expected a table, got {value!r}")
-        return from_mapping(hint, value, where)
+        return _laid_over(given, hint, value, where)
     if origin in (Union, UnionType):
         options = [option for option in get_args(hint) if option is not type(None)]
-        return None if value is None else _convert(options[0], value, where)
+        return None if value is None else _convert(options[0], value, where, given)
     if origin is tuple:
         if not isinstance(value, list | tuple):
             raise ConfigError(f"{where}: expected a list, got {value!r}")

@@ -24,6 +24,7 @@ from genir.errors import ConfigError
 from genir.models.code_decoder import CodeDecoder
 from genir.objectives import RankingObjective, TrainingBatch, repeated, weighted_mean
 from genir.records import DocIDTokens
+from genir.right_targets import RightTargets
 
 Distance = Literal["kl", "margin_mse"]
 _CONCAVE = 0.5  # of `margin_growth`; RIPOR's beta, which is 2 there, where no prefix is shorter than four tokens
@@ -43,12 +44,12 @@ class TeacherTable:
     own: Tensor
 
     @classmethod
-    def build(cls, rankings: Sequence[Mapping[int, float]], right: Sequence[tuple[int, set[int]]]) -> "TeacherTable":
-        """From {identifier index: score} of each example (empty: not asked) and its (target, all right identifiers)."""
+    def build(cls, rankings: Sequence[Mapping[int, float]], right: RightTargets) -> "TeacherTable":
+        """From {identifier index: score} of each example (empty: not asked), and what is right for it."""
         row_of = torch.full((len(rankings),), -1)
         rows: list[list[tuple[int, float]]] = []
         own: list[float] = []
-        for example, (ranking, (target, others)) in enumerate(zip(rankings, right, strict=True)):
+        for example, (ranking, target, others) in enumerate(zip(rankings, right.own, right.right, strict=True)):
             wrong = [(index, score) for index, score in ranking.items() if index != target and index not in others]
             if wrong:
                 row_of[example] = len(rows)
@@ -130,9 +131,10 @@ class TaughtRankingObjective(RankingObjective):
         hard_negatives: int = 15,
         scale: float = 20.0,
         teaching: Teaching = Teaching(),
+        right: RightTargets | None = None,
     ) -> None:
         """Raises ConfigError where self-distillation has no candidates to compare."""
-        super().__init__(model, identifiers, prefixes, hard_negatives, scale)
+        super().__init__(model, identifiers, prefixes, hard_negatives, scale, right)
         self.teaching = teaching
         if teaching.self_weight and teaching.table is None and not self.hard_negatives:
             raise ConfigError(
@@ -143,10 +145,10 @@ class TaughtRankingObjective(RankingObjective):
 
     def loss(self, batch: TrainingBatch) -> Tensor:
         """See Objective. Raises ConfigError where a teacher is there and no `rows`."""
-        teaching = self.teaching
+        teaching, spared = self.teaching, self.spared(batch)
         text = self.model.encode(batch.input_ids, batch.attention_mask)
-        losses, whole = self.against_all(text, batch.targets)
-        candidates = self.candidates(whole, batch.targets)
+        losses, whole = self.against_all(text, batch.targets, spared)
+        candidates = self.candidates(whole, batch.targets, spared)
         mined = candidates.shape[1]
         if teaching.table is not None:
             if batch.rows is None:
@@ -157,7 +159,7 @@ class TaughtRankingObjective(RankingObjective):
             candidates = torch.cat([candidates, drawn], dim=1)
         scores = self.prefix_scores(self.model, text, candidates)
         if candidates.shape[1] > 1:
-            losses = losses + self.against(scores, candidates)
+            losses = losses + self.against(scores, candidates, spared)
         if teaching.table is not None and teaching.weight:
             chosen = torch.cat([scores[:, :1], scores[:, mined:]], dim=1)
             known = torch.cat([torch.ones_like(own, dtype=torch.bool)[:, None], drawn >= 0], dim=1)

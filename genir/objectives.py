@@ -18,8 +18,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from genir.errors import ConfigError
 from genir.models.code_decoder import IGNORED, CodeDecoder, EncodedText, pad_identifiers
 from genir.records import DocIDTokens
+from genir.right_targets import RightTargets
 
 
 class StepModel(Protocol):
@@ -86,6 +88,8 @@ class RankingObjective:
     1. Without the decoder's correction, against all N identifiers and all their prefixes of `prefixes` tokens: one small product,
        because a prefix's score is then a sum of dot products with the text's pooled vector.
     2. With it, against the `hard_negatives` identifiers that part 1 ranks highest for this very text.
+
+    Invariant: what else is `right` for an example's text is no negative of it, nor is any prefix that one of these has.
     """
 
     def __init__(
@@ -95,9 +99,12 @@ class RankingObjective:
         prefixes: Sequence[int] = (1, 2, 4),
         hard_negatives: int = 15,
         scale: float = 20.0,
+        right: RightTargets | None = None,
     ) -> None:
+        """`right` numbers the examples as the batches' `rows` do; without it every text has one right identifier."""
         self.model = model
         self.scale = scale
+        self.right = right or None
         self.identifiers = pad_identifiers(identifiers, model.end_token).to(model.device)
         N, L = self.identifiers.shape
         self.hard_negatives = min(hard_negatives, N - 1) if model.layers else 0
@@ -106,42 +113,68 @@ class RankingObjective:
         self.tables = [torch.unique(self.identifiers[:, :m], dim=0, return_inverse=True) for m in self.prefixes]
 
     def loss(self, batch: TrainingBatch) -> Tensor:
-        """See Objective."""
+        """See Objective. Raises ConfigError where texts have several right identifiers and the batch no `rows`."""
+        spared = self.spared(batch)
         text = self.model.encode(batch.input_ids, batch.attention_mask)
-        losses, whole = self.against_all(text, batch.targets)
+        losses, whole = self.against_all(text, batch.targets, spared)
         if self.hard_negatives:
-            candidates = self.candidates(whole, batch.targets)
-            losses = losses + self.against(self.prefix_scores(self.model, text, candidates), candidates)
+            candidates = self.candidates(whole, batch.targets, spared)
+            losses = losses + self.against(self.prefix_scores(self.model, text, candidates), candidates, spared)
         return weighted_mean(losses / len(self.tables), batch.weights)
 
-    def against_all(self, text: EncodedText, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def spared(self, batch: TrainingBatch) -> list[Tensor] | None:
+        """Per prefix length (B, U), bool: the prefixes of each text's other right identifiers, but for its target's own.
+
+        None where no text of the batch has another one.
+        """
+        if self.right is None:
+            return None
+        if batch.rows is None:
+            raise ConfigError("texts have several right identifiers: give the numbers of the examples (`rows`)")
+        pairs = self.right.pairs(batch.rows)
+        if pairs is None:
+            return None
+        places, others = pairs
+        every = torch.arange(len(batch.targets), device=places.device)
+        found = []
+        for table, own in self.tables:
+            held = torch.zeros(len(every), len(table), dtype=torch.bool, device=places.device)
+            held[places, own[others]] = True
+            held[every, own[batch.targets]] = False
+            found.append(held)
+        return found
+
+    def against_all(
+        self, text: EncodedText, targets: Tensor, spared: Sequence[Tensor] | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Part 1: losses (B,), summed over the prefix lengths; and the scores (B, N) of whole identifiers, detached."""
         by_token = (text.pooled @ self.model.codes.weight.T).float().T.contiguous()  # (V, B)
         losses = torch.zeros(len(targets), device=targets.device)
-        for table, own in self.tables:
+        for place, (table, own) in enumerate(self.tables):
             scores = _sum_of_tokens(by_token, table)
-            compared = self.compared(scores, own, targets)
+            compared = scores if spared is None else scores.masked_fill(spared[place], -torch.inf)
             losses = losses + F.cross_entropy(self.scale * compared, own[targets], reduction="none")
         return losses, scores.detach()[:, own]  # the last table is that of whole identifiers
 
-    def compared(self, scores: Tensor, own: Tensor, targets: Tensor) -> Tensor:
-        """Scores (B, U) of prefixes with -inf for those that are no negatives; `own` (N,) is each identifier's. Here all are."""
-        return scores
-
-    def candidates(self, scores: Tensor, targets: Tensor) -> Tensor:
-        """Shape (B, 1 + hard_negatives): each text's right identifier, then the best-scored wrong ones."""
+    def candidates(self, scores: Tensor, targets: Tensor, spared: Sequence[Tensor] | None = None) -> Tensor:
+        """Shape (B, 1 + hard_negatives): each text's right identifier, then the best-scored wrong ones; -1 where none is left."""
         wrong = scores.scatter(1, targets[:, None], -torch.inf)
-        return torch.cat([targets[:, None], wrong.topk(self.hard_negatives, dim=1).indices], dim=1)
+        if spared is not None:
+            wrong = wrong.masked_fill(spared[-1][:, self.tables[-1][1]], -torch.inf)
+        best = wrong.topk(self.hard_negatives, dim=1)
+        chosen = best.indices if spared is None else best.indices.masked_fill(best.values == -torch.inf, -1)
+        return torch.cat([targets[:, None], chosen], dim=1)
 
     def prefix_scores(self, model: CodeDecoder, text: EncodedText, candidates: Tensor) -> Tensor:
         """Shape (B, M, P), scaled: what `model` gives the P prefixes of each text's candidates (B, M); -1 gets anything."""
         sums = model.token_scores(text, self.identifiers[candidates.clamp(min=0)]).float().cumsum(-1)
         return self.scale * sums[..., [m - 1 for m in self.prefixes]]
 
-    def against(self, scores: Tensor, candidates: Tensor) -> Tensor:
+    def against(self, scores: Tensor, candidates: Tensor, spared: Sequence[Tensor] | None = None) -> Tensor:
         """Part 2: losses (B,), summed over prefix lengths, of prefix scores (B, M, P); the target stands first.
 
-        A candidate of -1 is none, nor is one that stood before. Those under the target's own prefix are no negatives of it.
+        A candidate of -1 is none, nor is one that stood before. Those under the target's own prefix are no negatives of it, nor
+        are those under another right identifier's.
         """
         first = torch.zeros_like(candidates[:, 0])
         losses = torch.zeros(len(candidates), device=candidates.device)
@@ -149,6 +182,8 @@ class RankingObjective:
         for place, (_, own) in enumerate(self.tables):
             groups = own[candidates.clamp(min=0)]
             blocked = idle | (groups == groups[:, :1])
+            if spared is not None:
+                blocked |= spared[place].gather(1, groups)
             blocked[:, 0] = False
             losses = losses + F.cross_entropy(
                 scores[..., place].masked_fill(blocked, -torch.inf), first, reduction="none"

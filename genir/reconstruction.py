@@ -7,7 +7,9 @@ GenRet (Sun et al. 2023, arXiv:2304.04171) trains identifiers as a discrete auto
 - reconstruction loss (an identifier finds its own document among all, prefix by prefix) is added here.
 
 Document vectors are those of the encoder at the beginning of a round and are held while it lasts, as a target network
-is: the encoder is moved by the ranking objective, the codebooks by both. GenRet contrasts a document with those that
+is. So what is added here moves the codebooks alone: none of its gradient reaches the encoder, which the ranking objective
+moves, and none changes a document's codes, which `docids.learned` assigns anew between rounds. In GenRet it reaches the
+encoder, too. GenRet contrasts a document with those that
 share its shorter prefix; here with all that do not share this one, because in a beam it competes with all.
 
 Shape letters: B pairs, N documents, L identifier length, D hidden size.
@@ -32,7 +34,8 @@ class ReconstructionObjective:
 
     For every prefix length m: softmax over documents of scale * P_m . v, P_m being the sum of the first m code vectors
     and v a document's vector; other documents under the same prefix are no negatives of it. To that `commitment` times
-    |v - P_L|^2 is added, which keeps codes and documents on one scale.
+    |v - P_L|^2 is added, which draws codes to their documents and keeps both on one scale; v is held, so that it is the
+    codebooks' half of a commitment.
     """
 
     def __init__(

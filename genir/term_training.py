@@ -1,13 +1,15 @@
-"""Learning which terms matter: a head's weights against all documents, the rest of the model held still.
+"""Learning how much terms matter: a head's weights against all documents, the rest of the model held still.
+
+Weights alone are learnt: of a term in general, by its context in a question, and in each document. Which terms a document has is
+not: its set is every word and phrase of it (see genir.term_sets), and none comes or goes, but that a weight below 0 counts as 0.
 
 The encoder's states are read once for every example, so that an epoch costs seconds. Beside the terms' scores stand those that the
 model's sequences would get without the decoder's correction, at a fixed weight: terms learn what sequences leave undone.
 
-Invariant: an example's other right documents, those of the same text, are no negatives of it.
+Invariant: an example's other right documents (genir.right_targets) are no negatives of it.
 """
 
 from collections.abc import Sequence
-from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +20,8 @@ from genir.models.code_decoder import CodeDecoder
 from genir.models.term_head import Questions, TermHead
 from genir.objectives import TrainingBatch, weighted_mean
 from genir.records import DocIDTokens
-from genir.training import Example
+from genir.right_targets import RightTargets
+from genir.term_sets import TermSets
 
 _READ_AT_ONCE = 64
 
@@ -37,6 +40,10 @@ class TermTrainee(nn.Module):
         self.terms = torch.empty(0, dtype=torch.long)
         self.states = torch.empty(0, self._vectors.shape[1])
         self.pooled = torch.empty(0, self._vectors.shape[1])
+
+    def untrained(self, sets: TermSets) -> TermHead:
+        """A head as it starts, for other sets of the same documents, where this one's head is."""
+        return TermHead(sets, self.head.state_size, self.head.hidden).to(self.head.log_importance.device)
 
     @torch.no_grad()
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
@@ -87,13 +94,11 @@ class TermTrainee(nn.Module):
 class TermObjective:
     """Softmax over all documents of terms' scores plus `sequence_weight` times sequences'."""
 
-    def __init__(self, trainee: TermTrainee, examples: Sequence[Example], sequence_weight: float) -> None:
+    def __init__(self, trainee: TermTrainee, right: RightTargets, sequence_weight: float) -> None:
+        """`right` numbers the examples as the batches' `rows` do."""
         self.trainee = trainee
+        self.right = right
         self.sequence_weight = sequence_weight
-        same: dict[str, set[int]] = {}
-        for example in examples:
-            same.setdefault(example.text, set()).add(example.target)
-        self.others = [sorted(same[example.text] - {example.target}) for example in examples]
 
     def loss(self, batch: TrainingBatch) -> Tensor:
         """See genir.objectives.Objective."""
@@ -102,8 +107,7 @@ class TermObjective:
         scores = trainee.head(trainee.questions(batch.input_ids, batch.attention_mask))
         if self.sequence_weight:
             scores = scores + self.sequence_weight * trainee.sequence_scores(trainee.pooled[batch.rows])
-        others = [self.others[row] for row in batch.rows.tolist()]
-        if any(others):
-            owners = torch.repeat_interleave(torch.tensor([len(other) for other in others]))
-            scores = scores.index_put((owners, torch.tensor(list(chain(*others)))), scores.new_tensor(-torch.inf))
+        pairs = self.right.pairs(batch.rows)
+        if pairs is not None:
+            scores = scores.index_put(pairs, scores.new_tensor(-torch.inf))
         return weighted_mean(F.cross_entropy(scores, batch.targets, reduction="none"), batch.weights)

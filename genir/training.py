@@ -4,9 +4,10 @@ Invariants: the untrained start is evaluated too and competes with every later c
 start; the order of the examples depends on the schedule, the seed and the epoch alone, so that a run that was cut and resumed ends,
 on the CPU, with the same weights, bit for bit; a checkpoint is one file, renamed into place.
 
-What a cut run loses: nothing at Ctrl-C and SIGTERM, which are answered after the step in flight; at SIGKILL, or where a second
-Ctrl-C does not wait for that step, the steps since the last checkpoint, `checkpoint_every` of them at most (1: the step in flight).
-They are done again.
+What a cut run loses: nothing at Ctrl-C and SIGTERM, which are answered after the step or evaluation in flight; at SIGKILL, or
+where a second Ctrl-C does not wait for that, the steps since the last checkpoint and an evaluation in flight. Checkpoints are
+written every `checkpoint_every` steps and after every evaluation but the start's: 100 steps at most are lost by default, the
+step in flight with `checkpoint_every = 1`, and all since the last evaluation with 0. They are done again.
 """
 
 import hashlib

@@ -3,9 +3,10 @@
     s(q, d) = sum over occurrences o of terms t in q that d holds:  u(q, o) * w(d, t)
     u(q, o) = exp(log importance_t + f(h_o)),   h_o = mean encoder state of the tokens under o,   f(h_o) = 0 at the start
 
-Importance, weights and f are learnt; before any training s is BM25 with phrases (see genir.term_sets). Weighting a question's words
-by their context is uniCOIL's idea (Lin & Ma 2021, arXiv:2106.14807) on the question's side; a set of terms beside a sequence of codes,
-scored by the same encoder, is PAG's (Zeng et al. 2024, arXiv:2404.14600).
+Importance, weights and f are learnt, the sets are not: they hold every word and phrase of a document, always. Before any training
+s is BM25 with phrases (see genir.term_sets). Weighting a question's words by their context is uniCOIL's idea (Lin & Ma 2021,
+arXiv:2106.14807) on the question's side; a set of terms beside a sequence of codes, scored by the same encoder, is PAG's (Zeng et
+al. 2024, arXiv:2404.14600).
 
 Shape letters: B texts, T tokens, O occurrences of known terms in all texts, N documents, V terms, E entries, D hidden size.
 """

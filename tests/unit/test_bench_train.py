@@ -56,12 +56,13 @@ def test_every_side_computes_the_same_first_loss(
     """Whatever pads, caches and sorts: one batch of all examples, the same weights, dropout off, float32."""
     case, side = Case.of(tiny_dataset, config), replace(sides(1)[name], precision="float32")
     batch = [one for one in case.examples if len(one.text) < 46][:4]
-    model, objective = case.build()
+    model, objective = case.build(batch)
     weights = [one.weight for one in batch]
     alone = []
-    for one in batch:
+    for row, one in enumerate(batch):
         ids, mask = model.pad(model.tokenize([one.text]))
-        alone.append(objective.loss(TrainingBatch(ids, mask, torch.tensor([one.target]), torch.ones(1))).item())
+        asked = TrainingBatch(ids, mask, torch.tensor([one.target]), torch.ones(1), torch.tensor([row]))
+        alone.append(objective.loss(asked).item())
     by_hand = sum(weight * loss for weight, loss in zip(weights, alone, strict=True)) / sum(weights)
     assert time_side(case, side, batch, tmp_path).losses[0] == pytest.approx(by_hand, abs=2e-4)
 

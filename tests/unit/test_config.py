@@ -1,11 +1,15 @@
 """A configuration is read exactly, or refused with the reason."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
+from experiments.joint.settings import JointConfig
+from experiments.model_config import ModelConfig
+from experiments.quality_config import QualityConfig
+from experiments.term_learning import TermConfig
 from genir.config import from_mapping, load_toml
 from genir.errors import ConfigError
 
@@ -36,6 +40,51 @@ def test_nested_tables_become_nested_dataclasses() -> None:
     found = from_mapping(Outer, values, "a.toml")
     assert found == Outer("x", sizes=(3,), inner=Inner(2, 1.0), several=(Inner(3),))
     assert isinstance(found.inner.rate, float)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    inner: Inner = field(default_factory=lambda: Inner(levels=3, rate=0.7))
+    outer: Outer = field(default_factory=lambda: Outer("y", sizes=(5,), inner=Inner(levels=4, rate=0.9)))
+    maybe: Inner | None = Inner(levels=5)
+    none: Inner | None = None
+
+
+def test_a_nested_table_lies_over_the_default_of_its_field() -> None:
+    values = {
+        "inner": {"levels": 2},
+        "outer": {"quick": True, "inner": {"rate": 0.5}},
+        "maybe": {"rate": 0.2},
+        "none": {"rate": 0.3},
+    }
+    assert from_mapping(Tuned, values, "a.toml") == Tuned(
+        Inner(2, 0.7), Outer("y", sizes=(5,), quick=True, inner=Inner(4, 0.5)), Inner(5, 0.2), Inner(8, 0.3)
+    )
+    assert from_mapping(Tuned, {"inner": {}, "outer": {}}, "a.toml") == Tuned()
+
+
+@pytest.mark.parametrize(
+    ("cls", "values"),
+    [
+        (TermConfig, {"training": {"epochs": 1}}),
+        (TermConfig, {"examples": {"title_weight": 0.5}}),
+        (ModelConfig, {"search": {"batch_size": 8}}),
+        (JointConfig, {"causal": {"llama": {"num_hidden_layers": 3}}}),
+        (JointConfig, {"causal": {"max_text_tokens": 40}}),
+        (JointConfig, {"examples": {"title_weight": 0.5}}),
+        (QualityConfig, {"terms": {"training": {"epochs": 1}}}),
+    ],
+)
+def test_a_partial_table_changes_nothing_but_what_it_names(cls: type, values: dict[str, object]) -> None:
+    """As when `[training] epochs = 1` threw away a stage's own learning rate."""
+
+    def laid_over(plain: dict[str, object], change: dict[str, object]) -> dict[str, object]:
+        return plain | {
+            key: laid_over(plain[key], value) if isinstance(value, dict) else value  # type: ignore[arg-type]
+            for key, value in change.items()
+        }
+
+    assert asdict(from_mapping(cls, values, "a.toml")) == laid_over(asdict(cls()), values)
 
 
 def test_what_is_left_out_keeps_its_default() -> None:

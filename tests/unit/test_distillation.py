@@ -21,12 +21,20 @@ from genir.distillation import (
 from genir.errors import ConfigError
 from genir.models.code_decoder import CodeDecoder
 from genir.objectives import RankingObjective, TrainingBatch, repeated
+from genir.right_targets import RightTargets
 from genir.training import TrainingInterruptedError, train
 from tests.tiny_text_models import save_tiny_bert
 from tests.tiny_training import CONFIG, EXAMPLES, IDENTIFIERS, TEXTS, make_model
 
 RANKINGS = [{target: 9.0, (target + 1) % 5: 8.0, (target + 2) % 5: 1.0} for target in range(5)] * 3
-RIGHT = [(target, {target}) for target in range(5)] * 3
+
+
+def right_of(*targets: int, **right: tuple[int, ...]) -> RightTargets:
+    """Examples with one right target each, but for `right`: "t0" for the first's."""
+    return RightTargets(targets, tuple(right.get(f"t{place}", ()) for place in range(len(targets))))
+
+
+RIGHT = right_of(*[*range(5)] * 3)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +64,7 @@ def batch(model: CodeDecoder, *targets: int) -> TrainingBatch:
 
 def test_a_table_leaves_the_right_ones_out_and_says_where_the_right_one_was_not_found() -> None:
     rankings = [{0: 5.0, 1: 3.0, 2: 1.0}, {3: 2.0, 4: 4.0}, {}, {1: 1.0}]
-    table = TeacherTable.build(rankings, [(0, {0, 2}), (0, {0}), (1, {1}), (1, {1})])
+    table = TeacherTable.build(rankings, right_of(0, 0, 1, 1, t0=(0, 2)))
     assert (len(table), table.found) == (2, 1)
     assert table.row_of.tolist() == [0, 1, -1, -1]  # nobody was asked; nothing wrong was found
     assert table.candidates.tolist() == [[1, -1], [3, 4]]
@@ -74,7 +82,7 @@ def test_scores_are_in_units_of_their_spread_whatever_the_teacher_counts_in() ->
 
 
 def test_what_is_drawn_follows_the_random_state_and_is_filled_up() -> None:
-    table = TeacherTable.build([{1: 3.0, 2: 2.0, 3: 1.0}, {}, {4: 1.0, 0: 5.0}], [(0, {0})] * 3)
+    table = TeacherTable.build([{1: 3.0, 2: 2.0, 3: 1.0}, {}, {4: 1.0, 0: 5.0}], right_of(0, 0, 0))
     drawn = []
     for _ in range(2):
         torch.manual_seed(3)
@@ -90,13 +98,13 @@ def test_what_is_drawn_follows_the_random_state_and_is_filled_up() -> None:
 
 
 def test_all_are_drawn_in_the_long_run() -> None:
-    table = TeacherTable.build([{i: float(i) for i in range(1, 9)}], [(0, {0})])
+    table = TeacherTable.build([{i: float(i) for i in range(1, 9)}], right_of(0))
     torch.manual_seed(0)
     assert {int(table.draw(torch.tensor([0]), 1)[0]) for _ in range(100)} == set(range(1, 9))
 
 
 def test_a_table_of_nothing() -> None:
-    table = TeacherTable.build([{}], [(0, {0})])
+    table = TeacherTable.build([{}], right_of(0))
     assert len(table) == 0
     assert table.draw(torch.tensor([0]), 3)[0].shape == (1, 0)
 
@@ -182,7 +190,7 @@ def test_the_teachers_scores_by_hand(encoder: Path) -> None:
 
 def test_a_teacher_that_missed_the_right_one_gives_negatives_alone(encoder: Path) -> None:
     model = make_model(encoder)
-    table = TeacherTable.build([{1: 3.0, 2: 1.0}] * 5, [(target, {target}) for target in range(5)])
+    table = TeacherTable.build([{1: 3.0, 2: 1.0}] * 5, right_of(*range(5)))
     assert table.row_of.tolist() == [0, 1, 2, 3, 4]
     believed = [
         float(
@@ -197,7 +205,7 @@ def test_a_teacher_that_missed_the_right_one_gives_negatives_alone(encoder: Path
 
 def test_examples_without_a_teacher_are_learnt_as_ever(encoder: Path) -> None:
     model = make_model(encoder)
-    table = TeacherTable.build([{1: 3.0, 0: 4.0}, *[{}] * 4], [(target, {target}) for target in range(5)])
+    table = TeacherTable.build([{1: 3.0, 0: 4.0}, *[{}] * 4], right_of(*range(5)))
     objective = TaughtRankingObjective(model, IDENTIFIERS, (1,), 2, 2.0, Teaching(table))
     plain = RankingObjective(model, IDENTIFIERS, (1,), 2, 2.0)
     torch.testing.assert_close(objective.loss(batch(model, 3)), plain.loss(batch(model, 3)))
@@ -249,6 +257,18 @@ def test_self_distillation_starts_at_nothing_and_grows(encoder: Path) -> None:
     more = float(objective.loss(batch(model, 0, 1)) - plain.loss(batch(model, 0, 1)))
     assert math.isfinite(more)
     assert more > 0.01
+
+
+def test_the_average_of_self_distillation_follows_at_every_loss(encoder: Path) -> None:
+    model = make_model(encoder)
+    objective = TaughtRankingObjective(model, IDENTIFIERS, (1,), 2, 2.0, Teaching(self_weight=1.0, self_decay=0.75))
+    assert objective.past is not None
+    model.codes.weight.data.fill_(4.0)
+    expected = objective.past.average.codes.weight.clone()
+    for _ in range(2):
+        objective.loss(batch(model, 0))
+        expected = 0.75 * expected + 0.25 * 4.0
+        torch.testing.assert_close(objective.past.average.codes.weight, expected)
 
 
 def test_self_distillation_without_candidates(encoder: Path) -> None:

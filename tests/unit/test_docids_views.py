@@ -11,6 +11,7 @@ from docids.views import VIEWS, View, ViewsScheme, ViewsTable
 from experiments.view_examples import view_examples
 from genir.errors import ArtefactError, ConfigError
 from genir.records import Document
+from genir.right_targets import RightTargets
 from genir.training import Example
 from tests.tiny_text_models import WordEncoder
 
@@ -118,7 +119,7 @@ def test_every_view_is_a_target_and_the_weight_is_shared_out() -> None:
     }
     table = ViewsTable(DocIDTable("views", {name: views[0].tokens for name, views in own.items()}, 4), own)
     assert table.numbered().identifiers() == [(0,), (1,)]
-    examples, identifiers, alike = view_examples([Example("text", 1, weight=3.0)], table)
+    examples, identifiers = view_examples([Example("text", 1, weight=3.0)], table)
     assert identifiers == [(0, 2), (0, 3), (1, 2)]
     assert [(one.target, one.weight) for one in examples] == [(1, 1.5), (2, 1.5)]
-    assert alike == [[2], [2], [0, 1]]
+    assert RightTargets.of(examples).right == ((1, 2), (1, 2))  # no view is a negative of another

@@ -225,6 +225,47 @@ def test_rounds_of_other_settings_and_unfinished_ones_are_refused(
         learn(make(encoder, start), start, tmp_path, resume=True)
 
 
+def test_rounds_weigh_reconstruction_and_commitment_as_they_are_told(
+    encoder: str, start: DocIDTable, tmp_path: Path
+) -> None:
+    """Weighing nothing, a round is the training that there was; the more they weigh, the better codes rebuild documents."""
+    rebuilt = {}
+    for name, weights in {"nothing": (0.0, 1.0), "loss": (50.0, 0.0), "distance": (5.0, 9.0)}.items():
+        model, rising = make(encoder, start), iter(range(100))
+        settings = replace(SETTINGS, rounds=1, reconstruction=weights[0], commitment=weights[1])
+        learn(model, start, tmp_path / name, settings, figure=lambda rising=rising: float(next(rising)))  # type: ignore[misc]
+        vectors = torch.from_numpy(document_vectors(make(encoder, start), [one.title_and_text for one in CORPUS]))
+        objective = ReconstructionObjective(
+            RankingObjective(model, start.identifiers()),
+            model,
+            [start.tokens_of(one.doc_id) for one in CORPUS],
+            vectors.numpy(),
+            (1,),
+            commitment=0.0,
+        )
+        sums = model.codes(objective.identifiers).sum(1)
+        with torch.no_grad():
+            loss = float(objective.reconstruction(torch.arange(len(CORPUS))).mean())
+            rebuilt[name] = loss, float((sums - vectors).square().sum(-1).mean())
+        if name == "nothing":
+            plain, rising = make(encoder, start), iter(range(100))
+            taught = lessons(plain, lambda rising=rising: float(next(rising)))(start)  # type: ignore[misc]
+            train(plain, taught.objective, taught.examples, taught.figure, TRAINING, tmp_path / "plain")
+            assert torch.equal(plain.codes.weight, model.codes.weight)
+    assert rebuilt["loss"][0] < rebuilt["nothing"][0]
+    assert rebuilt["distance"][1] < min(rebuilt["nothing"][1], rebuilt["loss"][1])
+
+
+def test_reconstruction_moves_codes_and_nothing_of_the_encoder(encoder: str, start: DocIDTable) -> None:
+    """What docs/identifiers.md says."""
+    model = make(encoder, start)
+    vectors = document_vectors(model, [one.text for one in CORPUS])
+    identifiers = [start.tokens_of(one.doc_id) for one in CORPUS]
+    objective = ReconstructionObjective(RankingObjective(model, identifiers), model, identifiers, vectors)
+    objective.reconstruction(torch.arange(4)).sum().backward()  # type: ignore[no-untyped-call]
+    assert {name for name, one in model.named_parameters() if one.grad is not None} == {"codes.weight"}
+
+
 def test_one_round_trains_and_changes_no_identifier(encoder: str, start: DocIDTable, tmp_path: Path) -> None:
     learned = learn(make(encoder, start), start, tmp_path, replace(SETTINGS, rounds=1))
     assert dict(learned.table.tokens) == dict(start.tokens)

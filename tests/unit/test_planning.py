@@ -11,12 +11,13 @@ from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig
 from genir.models.term_head import TermHead
 from genir.objectives import TrainingBatch
 from genir.records import Dataset, Query
+from genir.right_targets import RightTargets
 from genir.term_sets import TermSets, TermSetSettings
 from genir.term_training import TermObjective, TermTrainee
 from genir.training import Example
 from retrievers.bm25 import BM25Retriever
-from retrievers.generative import GenerativeSettings
-from retrievers.planning import PlanningRetriever
+from retrievers.generative import GenerativeRetriever, GenerativeSettings
+from retrievers.planning import PlanningRetriever, UnguidedRetriever
 from tests.tiny_text_models import save_tiny_bert
 
 WIDTH = 16
@@ -129,7 +130,7 @@ def test_training_raises_what_matters_and_leaves_the_model_alone(encoder: Path, 
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     trainee = TermTrainee(head, model, list(IDENTIFIERS.values()))
     examples = [Example("capital of Norway", 1), Example("the Nile", 2), Example("the Nile", 0)]
-    objective = TermObjective(trainee, examples, sequence_weight=0.5)
+    objective = TermObjective(trainee, RightTargets.of(examples), sequence_weight=0.5)
     rows = trainee.tokenize([one.text for one in examples])
     optimizer = torch.optim.Adam(trainee.parameters(), 0.05)
     losses = []
@@ -147,7 +148,7 @@ def test_training_raises_what_matters_and_leaves_the_model_alone(encoder: Path, 
 def test_other_right_documents_are_no_negatives(encoder: Path, tiny_dataset: Dataset) -> None:
     trainee = TermTrainee(head_of(tiny_dataset), model_of(encoder), list(IDENTIFIERS.values()))
     examples = [Example("capital", 0), Example("capital", 1)]
-    objective = TermObjective(trainee, examples, sequence_weight=1.0)
+    objective = TermObjective(trainee, RightTargets.of(examples), sequence_weight=1.0)
     places, mask = trainee.pad(trainee.tokenize([one.text for one in examples]))
     loss = objective.loss(TrainingBatch(places, mask, torch.tensor([0, 1]), torch.ones(2), torch.arange(2)))
     scores = trainee.head(trainee.questions(places, mask)) + trainee.sequence_scores(trainee.pooled)
@@ -192,3 +193,30 @@ def test_documents_cannot_come_and_go(encoder: Path, tiny_dataset: Dataset) -> N
         retriever.with_documents({"d9": (1, 1, 1)})
     with pytest.raises(ConfigError, match="train them again"):
         retriever.without_documents(["d1"])
+
+
+def test_without_guidance_the_beam_finds_what_it_finds_alone_and_terms_are_added(
+    encoder: Path, tiny_dataset: Dataset
+) -> None:
+    planning = retriever_of(encoder, tiny_dataset, IDENTIFIERS)
+    every = planning.search(QUESTIONS, 4)  # nothing is pruned
+    unguided = UnguidedRetriever.of(planning).search(QUESTIONS, 4)
+    for query in QUESTIONS:
+        ours, theirs = (run.rankings[query.query_id] for run in (unguided, every))
+        assert [one.doc_id for one in ours] == [one.doc_id for one in theirs]
+    narrow = GenerativeSettings(num_beams=1)
+    one = UnguidedRetriever(planning.model, planning.identifiers, planning.head, narrow).search(QUESTIONS, 1)
+    plain = GenerativeRetriever(planning.model, planning.identifiers, narrow).search(QUESTIONS, 1)
+    for query in QUESTIONS:
+        [found], [alone] = one.rankings[query.query_id], plain.rankings[query.query_id]
+        whole = {scored.doc_id: scored.score for scored in every.rankings[query.query_id]}
+        assert found.doc_id == alone.doc_id
+        assert found.score == pytest.approx(whole[found.doc_id], rel=1e-4, abs=1e-4)
+
+
+def test_without_guidance_one_beam_misses_what_terms_alone_decide(encoder: Path, tiny_dataset: Dataset) -> None:
+    head = head_of(tiny_dataset)
+    head.sequence_weight = 1e-6
+    retriever = UnguidedRetriever(model_of(encoder), Table(IDENTIFIERS), head, GenerativeSettings(num_beams=1))
+    run = retriever.search([Query("n", "which way does the Nile flow"), Query("p", "Pacific coast of Peru")], 1)
+    assert [run.rankings[name][0].doc_id for name in "np"] != ["d3", "d2"]
