@@ -80,18 +80,18 @@ def read_config(path: Path | None, settings: Sequence[str] = (), encoder: str | 
 
 
 def train_dense(
-    data: Path, config: DenseConfig, out: Path, resume: bool = False, cache: Path | None = None
+    data: Path, config: DenseConfig, out: Path, resume: bool = False, cache: Path | None = None, overwrite: bool = False
 ) -> dict[str, Any]:
     """Run the stage unless `out` is current; returns its manifest.
 
     `cache` keeps embeddings between runs. Raises DataError where there is nothing to learn from, ArtefactError for an `out` that holds
-    something else or an unfinished training that is not to be resumed.
+    something else, an unfinished training that is not to be resumed or a finished one that is not to be overwritten.
     """
     dataset = load_dataset(data, _splits(data))
     inputs = _inputs(data, config)
     if is_current(out, STAGE, config, inputs, config.training.seed):
         return tell_reused(out, read_manifest(out, STAGE, MADE_BY))
-    _FOLDER.check(out, resume)
+    _FOLDER.check(out, resume, overwrite)
     begun = time.monotonic()
     seed_everything(config.training.seed)
     asked, dev = _training_and_dev(dataset, config)
@@ -125,11 +125,12 @@ def train_dense(
 
 
 def training_seconds(encoder: str) -> float:
-    """What fine-tuning an encoder cost, from its manifest; 0 for one that `genir train-dense` did not make."""
+    """What fine-tuning an encoder cost, from its manifest; 0 for one that `genir train-dense` did not make, or that is gone."""
     manifest = Path(encoder) / MANIFEST
-    if not manifest.is_file() or read_json(manifest).get("stage") != STAGE:
+    if not manifest.is_file():
         return 0.0
-    return float(read_manifest(manifest.parent, STAGE, MADE_BY)["facts"]["seconds"])
+    made = read_json(manifest)
+    return float(made["facts"]["seconds"]) if made.get("stage") == STAGE else 0.0
 
 
 def _splits(data: Path) -> list[str]:

@@ -1,9 +1,9 @@
 """Experiment `quality`: our best generative model beside BM25, a fine-tuned dense encoder and their hybrid, each at its best.
 
 Compared on every split that nothing is learnt from (test, and whatever else a data set has); the systems are those of
-`experiments.quality_stage`. With several seeds a generative system's value for a query is the mean over them. p-values are of paired
-randomisation tests, Holm-corrected over a split's systems and measures. A query is "seen" where one of the documents that it needs
-has training queries.
+`experiments.quality_stage`. With several seeds a system's value for a query is the mean over them. p-values are of paired
+randomisation tests, Holm-corrected over the systems and measures that are tested against the same one. A query is "seen" where one of
+the documents that it needs has questions among those that were learnt from; both parts have intervals and tests of their own.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.quality_stage import QualityConfig, QualityStage
+from experiments.quality_config import QualityConfig
+from experiments.quality_stage import QualityStage
 from experiments.summary_file import merge_summary
 from genir.formats import dataset_sha256, read_run
 from genir.manifest import provenance, write_json
@@ -23,34 +24,55 @@ from retrievers.index_files import read_json
 
 MEASURES = ("Success@1", "R@10", "RR@10", "nDCG@10")
 AGAINST = ("bm25", "hybrid")
+# system -> measure -> {mean, low, high, p_<system>, p_<system>_corrected}
+Figures = dict[str, dict[str, dict[str, float]]]
+Values = Mapping[str, Mapping[str, np.ndarray]]  # system -> measure -> one value a query
 
 
-def run(data: Path, out: Path, config: QualityConfig, work: Path) -> dict[str, Any]:
-    """Make or reuse every row under `work`; write OUT/<data set>.json, and its part of OUT/summary.json, which is returned."""
-    stage = QualityStage.of(data, work)
-    about = stage.baselines(config)
+def run(data: Path, out: Path, config: QualityConfig, work: Path) -> dict[str, Figures]:
+    """Make or reuse every row under `work`; write OUT/<data set>.json, and its part of OUT/summary.json.
+
+    Returns that part, with the figures of seen and unseen documents behind it where a split has both.
+    """
+    stage = QualityStage.of(data, work, config)
+    about = stage.baselines()
     for seed in config.seeds:
-        about |= stage.generative(config, seed)
-        if config.control and seed == config.seeds[0]:
-            about |= stage.control(config, seed)
+        about |= stage.generative(seed)
+    if config.control:
+        about |= stage.control(config.seeds[0])
     dataset = stage.dataset
-    summary: dict[str, Any] = {}
+    summary: dict[str, Figures] = {}
     details: dict[str, Any] = {}
+    shown: dict[str, Figures] = {}
     for split in stage.splits:
-        name = dataset.name if split == "test" else f"{dataset.name} ({split})"
+        name = named(dataset.name, split)
         summary[name], details[split] = score(stage.runs(split), dataset, split)
-    write_json(out / f"{dataset.name}.json", {"splits": details, "systems": about})
+        shown[name] = summary[name]
+        if len(details[split]["parts"]) > 1:
+            shown |= {f"{name}, {part}": figures for part, figures in details[split]["parts"].items()}
+    write_json(out / f"{dataset.name}.json", {"questions": stage.questions, "splits": details, "systems": about})
     inputs = {"dataset": dataset_sha256(data)}
     stamp = provenance("experiment quality", asdict(config), inputs, config.seeds[0])
     write_json(out / f"{dataset.name}.manifest.json", stamp)
     merge_summary(out, summary)
-    return summary
+    return shown
+
+
+def named(dataset: str, split: str) -> str:
+    """What a split is called in figures."""
+    return dataset if split == "test" else f"{dataset} ({split})"
 
 
 def score(
-    paths: Mapping[str, Sequence[Path]], dataset: Dataset, split: str, against: Sequence[str] = AGAINST
-) -> tuple[dict[str, dict[str, dict[str, float]]], dict[str, Any]]:
-    """One split's part of the summary, with tests `against` some systems; and what else there is to say."""
+    paths: Mapping[str, Sequence[Path]],
+    dataset: Dataset,
+    split: str,
+    tests: Mapping[str, Sequence[str]] | None = None,
+) -> tuple[Figures, dict[str, Any]]:
+    """One split's part of the summary, and what else there is to say: costs, and the figures of seen and unseen documents.
+
+    `tests` maps a system to those that are tested against it; without, all are against `bm25` and `hybrid`.
+    """
     qrels = dataset.qrels[split]
     values: dict[str, dict[str, np.ndarray]] = {}
     for name, files in paths.items():
@@ -59,29 +81,40 @@ def score(
             measure: np.mean([[one.per_query[measure][query] for query in qrels] for one in scored], axis=0)
             for measure in MEASURES
         }
-    summary = {name: {measure: _interval(rows) for measure, rows in found.items()} for name, found in values.items()}
-    for first in (name for name in against if name in values):
-        others = [(name, measure) for name in values if name != first for measure in MEASURES]
-        found = [randomisation_test(values[name][m].tolist(), values[first][m].tolist(), 0) for name, m in others]
-        for (name, measure), p, corrected in zip(others, found, holm(found), strict=True):
-            summary[name][measure] |= {f"p_{first}": p, f"p_{first}_corrected": corrected}
+    if tests is None:
+        tests = {first: [name for name in values if name != first] for first in AGAINST if first in values}
     trained = {doc_id for query in dataset.qrels.get("train", ()) for doc_id in dataset.qrels["train"].relevant(query)}
     seen = np.array([bool(trained.intersection(qrels.relevant(query))) for query in qrels])
-    parts = {
-        part: {name: {m: float(rows[rows_of].mean()) for m, rows in found.items()} for name, found in values.items()}
-        for part, rows_of in (("seen", seen), ("unseen", ~seen))
-        if rows_of.any()
-    }
+    summary = _figures(values, tests)
     details = {
         "queries": len(qrels),
         "seen_queries": int(seen.sum()),
         "rows": summary,
-        "parts": parts,
+        "parts": {
+            part: _figures(_of(values, chosen), tests)
+            for part, chosen in (("seen", seen), ("unseen", ~seen))
+            if chosen.any()
+        },
         "costs": {
             name: [read_json(path.with_suffix(".json"))["cost"] for path in files] for name, files in paths.items()
         },
     }
     return summary, details
+
+
+def _of(values: Values, chosen: np.ndarray) -> Values:
+    return {name: {measure: rows[chosen] for measure, rows in found.items()} for name, found in values.items()}
+
+
+def _figures(values: Values, tests: Mapping[str, Sequence[str]]) -> Figures:
+    """Means with their intervals, and what `tests` ask for."""
+    figures = {name: {measure: _interval(rows) for measure, rows in found.items()} for name, found in values.items()}
+    for first, names in tests.items():
+        pairs = [(name, measure) for name in names for measure in MEASURES]
+        found = [randomisation_test(values[name][m].tolist(), values[first][m].tolist(), 0) for name, m in pairs]
+        for (name, measure), p, corrected in zip(pairs, found, holm(found), strict=True):
+            figures[name][measure] |= {f"p_{first}": p, f"p_{first}_corrected": corrected}
+    return figures
 
 
 def _interval(values: np.ndarray) -> dict[str, float]:

@@ -63,7 +63,7 @@ def run(
         variants = {scheme: config} | ({"residual-untrained": untrained} if scheme == "residual" else {})
         for name, variant in variants.items():
             model = work / "models" / name
-            facts = train_model(data, docids, variant, model, resume=True)["facts"]
+            facts = train_model(data, docids, variant, model, resume=True, overwrite=True)["facts"]
             search(name, "generative", model)
             about[name] = {"training": facts, "history": history_of(model), "identifiers": diagnosis}
     scored = compare_runs(runs, data, "test", MEASURES)

@@ -1,4 +1,7 @@
-"""Experiments by name, each a function of (data folder, output folder, configuration file, work folder) -> summary."""
+"""Experiments by name, each a function of (data folder, output folder, configuration file, work folder) -> summary.
+
+Without a configuration file an experiment takes the one of its name that ships.
+"""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -7,7 +10,7 @@ from typing import Any
 
 def _quality(data: Path, out: Path, config: Path | None, work: Path) -> dict[str, Any]:
     from experiments.experiment_quality import run
-    from experiments.quality_stage import QualityConfig
+    from experiments.quality_config import QualityConfig
 
     return run(data, out, QualityConfig.read(config), work)
 

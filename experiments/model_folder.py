@@ -23,12 +23,9 @@ WRITTEN = (
 def inputs_of(
     dataset: Dataset, data: Path, docids: Path, pretrained: str, generator: GeneratorConfig, teacher: TeacherConfig
 ) -> dict[str, str]:
-    """sha256 of everything that training reads; the test split's judgements are not among it."""
-    files = [
-        data / CORPUS,
-        data / QUERIES,
-        *(data / QRELS / f"{split}.tsv" for split in dataset.qrels if split != "test"),
-    ]
+    """sha256 of everything that training reads: of the judgements those of train and dev."""
+    splits = [split for split in ("train", "dev") if split in dataset.qrels]
+    files = [data / CORPUS, data / QUERIES, *(data / QRELS / f"{split}.tsv" for split in splits)]
     read = {path.relative_to(data).with_suffix("").as_posix(): sha256_of(path) for path in files if path.is_file()}
     models = {**generator.inputs, **teacher.inputs, "pretrained": encoder_fingerprint(pretrained)}
     return {**read, **models, "docids": sha256_of(docids)}

@@ -1,173 +1,248 @@
 """What the experiments about quality are made of: baselines at their best, and our models seed by seed, on one data set.
 
     bm25                      fields, k1 and b tuned on dev            bm25_default   title and text, .9, .4
-    dense                     the encoder as it comes                  dense_finetuned   on the training queries
+    dense                     the encoder as it comes                  dense_finetuned   on the training questions
     hybrid                    bm25 and dense_finetuned, tuned on dev   hybrid_zero_shot  bm25 and dense
     generative                codes and terms of one model, searched with planning ahead
     generative_sequence_only  its codes alone
     generative_terms_only     its terms alone, over all documents
     generative_random_ids     the control: the same training over identifiers that say nothing
 
-Everything that is tuned or stopped early is so on dev. Every folder and run is reused where it is current.
+Invariants: everything that learns does so from the same questions, all of the training split or those that `max_questions` leaves; what
+is tuned or stopped early is so on dev. A seed has its own fine-tuned encoder, and that seed's models start from it. What something
+cost to build counts what it was made of, and nothing that is timed reads kept embeddings. Every folder and run is reused where it was
+made of the same data and settings, and otherwise stands beside the new one.
+
+Known gaps: a change of this code makes nothing anew; what a query writer or a teacher cost counts for the model that asked first.
 """
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from docids.views import NAME as VIEWS
 from experiments.data_stage import build_docids
 from experiments.dense_learning import train_dense
 from experiments.learning import train_model
 from experiments.model_config import ModelConfig
 from experiments.model_folder import history_of
+from experiments.quality_config import FINE_TUNED, QualityConfig, seeded
+from experiments.registry import parse_settings
+from experiments.rerank_learning import RerankConfig, train_rerank
+from experiments.reranking import RerankChoice, rerank
 from experiments.retrieval import Built, build_retriever, is_searched, search_split
-from experiments.term_learning import TermConfig, train_terms
-from experiments.tuned_baselines import Baselines, build_baselines
-from genir.config import from_mapping, load_toml
-from genir.embedding import DEFAULT_ENCODER
+from experiments.term_learning import train_terms
+from experiments.training_questions import fewer_questions
+from experiments.tuned_baselines import build_baselines
+from genir.embedding import encoder_fingerprint
 from genir.errors import ConfigError
-from genir.formats import load_dataset
-from genir.manifest import MANIFEST, sha256_of
+from genir.formats import CORPUS, QRELS, QUERIES, load_dataset
+from genir.manifest import MANIFEST, sha256_of, write_json
 from genir.records import Dataset
-from retrievers.dense_training import DenseConfig
-from retrievers.planning import PlanningRetriever, TermsRetriever
+from retrievers.index_files import read_json
+from retrievers.planning import PlanningRetriever, TermsRetriever, UnguidedRetriever
 
 DEPTH = 50
-_NAMES = {
-    "bm25_default": "bm25_default",
-    "bm25": "bm25",
-    "dense": "dense",
-    "dense_finetuned": "dense_finetuned",
-    "hybrid_dense": "hybrid_zero_shot",
-    "hybrid_dense_finetuned": "hybrid",
-}
-
-
-@dataclass(frozen=True)
-class QualityConfig:
-    """Everything that `genir experiment run quality --config FILE` may set. Unknown keys are refused."""
-
-    measure: str = "RR@10"  # what baselines are tuned for on dev
-    encoder: str = DEFAULT_ENCODER
-    scheme: tuple[str, ...] = ()  # KEY=VALUE settings of residual identifiers
-    seeds: tuple[int, ...] = (0,)
-    control: bool = True
-    dense: DenseConfig = field(default_factory=DenseConfig)
-    sequence: ModelConfig = field(default_factory=ModelConfig)
-    terms: TermConfig = field(default_factory=TermConfig)
-
-    def __post_init__(self) -> None:
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ConfigError(f"seeds is {self.seeds}: expected one seed or more, each once")
-
-    @classmethod
-    def read(cls, path: Path | None) -> "QualityConfig":
-        """The configuration in a TOML file, or the defaults."""
-        return cls() if path is None else from_mapping(cls, load_toml(path), str(path))
+_UNCUT = 10**9  # examples of terms: what all learn from is cut before
 
 
 @dataclass
 class QualityStage:
-    """One data set, and its folders under `work`."""
+    """One data set under one configuration, and its folders under `work`; `questions` says what is learnt from."""
 
     dataset: Dataset
     data: Path
     work: Path
+    config: QualityConfig
+    questions: int
     splits: Sequence[str]
     _paths: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
+    _encoders: dict[int, tuple[Path, dict[str, Any]]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, data: Path, work: Path) -> "QualityStage":
-        """Raises ConfigError for a data set without a split to compare on."""
+    def of(cls, data: Path, work: Path, config: QualityConfig, share: float = 1.0) -> "QualityStage":
+        """A share of the questions that are learnt from, at least one; they are drawn by the first seed.
+
+        Raises ConfigError for a data set without a split to tune on, or without one to compare on.
+        """
         dataset = load_dataset(data)
         splits = [split for split in dataset.qrels if split not in ("train", "dev")]
         if not splits:
             raise ConfigError(f"{data}: has no split to compare on beside train and dev; add qrels/test.tsv")
-        return cls(dataset, data, work, splits)
+        if not dataset.qrels.get("dev"):
+            raise ConfigError(f"{data}: has no dev split to tune on; add qrels/dev.tsv")
+        questions = len(dataset.qrels.get("train", ()))
+        if questions:
+            questions = max(1, round(share * min(questions, config.max_questions or questions)))
+        chosen = fewer_questions(dataset, data, work / "data", questions, config.seeds[0])
+        return cls(dataset if chosen == data else load_dataset(chosen), chosen, work, config, questions, splits)
+
+    def under(self, config: QualityConfig) -> "QualityStage":
+        """The same data under another configuration, which learns from as many questions."""
+        return replace(self, config=config, _paths={}, _encoders={})
 
     def runs(self, split: str) -> dict[str, list[Path]]:
         """System -> its run files, one a seed."""
         return self._paths[split]
 
-    def baselines(self, config: QualityConfig) -> dict[str, Any]:
-        """Everything that is not generative."""
-        dense = self.work / "dense"
-        trained = self.fine_tuned(config)
-        encoders = {"dense": config.encoder, "dense_finetuned": str(dense)}
-        made: Baselines = build_baselines(self.dataset, self.data, encoders, config.measure, self.work / "cache")
-        for name, shown in _NAMES.items():
-            self._search(shown, made.built[name], {"dense": sha256_of(dense / MANIFEST)})
-        return {
-            "bm25": {"settings": asdict(made.bm25.settings), "dev": made.bm25.value},
-            "hybrid": {"tuned": asdict(made.hybrids["hybrid_dense_finetuned"])},
-            "dense_finetuned": {"training": trained["facts"], "history": history_of(dense)},
-        }
-
-    def fine_tuned(self, config: QualityConfig) -> dict[str, Any]:
-        """The manifest of the encoder that learnt from the training queries; our models start from it, too."""
-        settings = replace(config.dense, encoder=config.encoder)
-        return train_dense(self.data, settings, self.work / "dense", True, self.work / "cache")
-
-    def generative(self, config: QualityConfig, seed: int) -> dict[str, Any]:
-        """One seed's identifiers, models and runs."""
-        encoder = str(self.work / "dense")
-        model, facts = self._learnt("residual", self._sequence(config, seed), config.scheme, encoder, seed)
-        self._search("generative_sequence_only", self._built(model), _made_of(model), seed)
-        terms = replace(config.terms, training=replace(config.terms.training, seed=seed))
-        planned = self.work / "models" / f"{model.name}-terms-{_digest(terms)}"
-        added = train_terms(self.data, model, terms, planned, resume=True)["facts"]
-        whole = self._built(planned)
-        self._search("generative", whole, _made_of(planned), seed)
-        assert isinstance(whole.retriever, PlanningRetriever)
-        alone = replace(whole, retriever=TermsRetriever(whole.retriever))
-        self._search("generative_terms_only", alone, _made_of(planned), seed)
-        about = {f"generative, seed {seed}": {"training": added, "history": history_of(planned / "terms")}}
-        about[f"generative_sequence_only, seed {seed}"] = facts
+    def baselines(self) -> dict[str, Any]:
+        """Everything that is not generative; what there is to say about it."""
+        encoders = {"dense": self.config.encoder}
+        encoders |= {f"{FINE_TUNED} {seed}": str(self.encoder(seed)[0]) for seed in self.config.seeds}
+        made_of = {name: encoder_fingerprint(encoder) for name, encoder in encoders.items()}
+        asked = {split: self._asked(split) for split in ("dev", *self.splits)}
+        kept = self.work / "baselines" / f"{_digest(made_of, self._corpus, asked, self.config.measure)}.json"
+        if not self._recall(kept):
+            write_json(kept, self._search_baselines(encoders, made_of))
+        about = dict(read_json(kept)["about"])
+        for seed in self.config.seeds:
+            folder, trained = self.encoder(seed)
+            about[f"{FINE_TUNED}, seed {seed}"] = {"training": trained["facts"], "history": history_of(folder)}
         return about
 
-    def control(self, config: QualityConfig, seed: int) -> dict[str, Any]:
+    def encoder(self, seed: int) -> tuple[Path, dict[str, Any]]:
+        """The encoder that learnt from the training questions with a seed, and its manifest; that seed's models start from it."""
+        if seed not in self._encoders:
+            settings = seeded(replace(self.config.dense, encoder=self.config.encoder, max_pairs=0), seed)
+            out = self.work / "encoders" / self._name(settings)
+            self._encoders[seed] = out, train_dense(self.data, settings, out, resume=True, overwrite=True)
+        return self._encoders[seed]
+
+    def generative(self, seed: int) -> dict[str, Any]:
+        """One seed's identifiers, models and runs; of views there are no terms, hence codes alone."""
+        config = self.config
+        model, codes, about = self._learnt(config.identifiers, config.scheme, seed)
+        self._search("generative_sequence_only", codes, _made_of(model))
+        facts = {f"generative_sequence_only, seed {seed}": about}
+        if config.identifiers == VIEWS:
+            return facts
+        terms = seeded(replace(config.terms, max_examples=_UNCUT), seed)
+        planned = model.with_name(f"{model.name}-terms-{_digest(terms)}")
+        added = train_terms(self.data, model, terms, planned, resume=True)["facts"]
+        facts[f"generative, seed {seed}"] = {"training": added, "history": history_of(planned / "terms")}
+        whole = _costing(self._built(planned), about["identifiers"]["seconds"])
+        assert isinstance(whole.retriever, PlanningRetriever)
+        alone = replace(whole, retriever=TermsRetriever(whole.retriever), settings={**whole.settings, "alone": True})
+        self._search("generative_terms_only", alone, _made_of(planned))
+        if not config.planning:
+            settings = {**whole.settings, "planning": False}
+            whole = replace(whole, retriever=UnguidedRetriever.of(whole.retriever), settings=settings)
+        if config.rerank_head:
+            learning = seeded(RerankConfig(max_queries=max(1, self.questions)), seed)
+            planned, source = model.with_name(f"{planned.name}-head-{_digest(learning)}"), planned
+            head = train_rerank(self.data, source, learning, planned)["facts"]
+            whole = replace(whole, build_seconds=whole.build_seconds + head["rerank_seconds"])
+            whole = rerank(whole, RerankChoice("head", depth=learning.depth), self.dataset, planned)
+            facts[f"generative, seed {seed}"]["rerank"] = head
+        self._search("generative", whole, _made_of(planned))
+        return facts
+
+    def control(self, seed: int) -> dict[str, Any]:
         """The same training over random identifiers of the same shape."""
-        encoder = str(self.work / "dense")
-        levels = [setting for setting in config.scheme if setting.startswith(("levels=", "codes="))]
-        model, facts = self._learnt("random", self._sequence(config, seed), levels, encoder, seed)
-        self._search("generative_random_ids", self._built(model), _made_of(model), seed)
-        return {"generative_random_ids": facts}
+        shape = [pair for pair in self.config.scheme if parse_settings([pair]).keys() & {"levels", "codes"}]
+        model, codes, about = self._learnt("random", shape, seed)
+        self._search("generative_random_ids", codes, _made_of(model))
+        return {f"generative_random_ids, seed {seed}": about}
 
-    def _sequence(self, config: QualityConfig, seed: int) -> ModelConfig:
-        """The model's configuration with its seed, started from the fine-tuned encoder."""
-        encoder = str(self.work / "dense")
-        sequence = replace(config.sequence, training=replace(config.sequence.training, seed=seed))
-        return replace(sequence, code_decoder=replace(sequence.code_decoder, encoder=encoder))
-
-    def _learnt(
-        self, scheme: str, config: ModelConfig, settings: Sequence[str], encoder: str, seed: int
-    ) -> tuple[Path, dict[str, Any]]:
-        """Identifiers and a model for them: its folder, and what there is to say about both."""
+    def _learnt(self, scheme: str, settings: Sequence[str], seed: int) -> tuple[Path, Built, dict[str, Any]]:
+        """Identifiers and a model for them: its folder, its search, and what there is to say about both."""
+        encoder = str(self.encoder(seed)[0])
         chosen = (*settings, f"seed={seed}")
-        docids = self.work / "docids" / f"{scheme}-{_digest(chosen)}"
-        model = self.work / "models" / f"{docids.name}-{_digest(config)}"
-        diagnosis = build_docids(self.data, docids, scheme, chosen, encoder, self.work / "cache")["facts"]
-        facts = train_model(self.data, docids, config, model, resume=True, cache=self.work / "cache")["facts"]
-        return model, {"training": facts, "history": history_of(model), "identifiers": diagnosis}
+        docids = self.work / "docids" / f"{scheme}-{_digest(chosen)}-{Path(encoder).name}"
+        begun = time.monotonic()
+        made = build_docids(self.data, docids, scheme, chosen, encoder, None)
+        noted = docids.with_name(f"{docids.name}.json")  # what making them took, when they were made
+        if not noted.is_file() or read_json(noted)["made_at"] != made["made_at"]:
+            write_json(noted, {"made_at": made["made_at"], "seconds": round(time.monotonic() - begun, 1)})
+        identifiers = made["facts"] | {"seconds": read_json(noted)["seconds"]}
+        sequence = self._sequence(encoder, seed)
+        model = self.work / "models" / f"{scheme}-{_digest(chosen)}-{Path(encoder).name}-{_digest(sequence)}"
+        cache = self.work / "cache"
+        facts = train_model(self.data, docids, sequence, model, resume=True, cache=cache, overwrite=True)["facts"]
+        about = {"training": facts, "history": history_of(model), "identifiers": identifiers}
+        return model, _costing(self._built(model), identifiers["seconds"]), about
+
+    def _sequence(self, encoder: str, seed: int) -> ModelConfig:
+        """The model's configuration with its seed, started from the fine-tuned encoder."""
+        sequence = seeded(self.config.sequence, seed)
+        teacher = sequence.teacher
+        if teacher.model == FINE_TUNED:
+            teacher = replace(teacher, model=encoder)
+        return replace(sequence, code_decoder=replace(sequence.code_decoder, encoder=encoder), teacher=teacher)
 
     def _built(self, model: Path) -> Built:
         return build_retriever("generative", self.dataset, self.data, model)
 
-    def _search(self, name: str, built: Built, made_of: Mapping[str, str], seed: int = 0) -> None:
+    def _search_baselines(self, encoders: Mapping[str, str], made_of: Mapping[str, str]) -> dict[str, Any]:
+        """Tune, build and search them; the runs by split and system, and how they were tuned."""
+        made = build_baselines(self.dataset, self.data, encoders, self.config.measure)
+        for name in ("bm25_default", "bm25"):
+            self._search(name, made.built[name], {})
+        about: dict[str, Any] = {"bm25": {"settings": asdict(made.bm25.settings), "dev": made.bm25.value}}
+        for name, fingerprint in made_of.items():
+            shown, _, seed = name.partition(" ")
+            hybrid = "hybrid" if seed else "hybrid_zero_shot"
+            self._search(shown, made.built[name], {"encoder": fingerprint})
+            self._search(hybrid, made.built[f"hybrid_{name}"], {"encoder": fingerprint})
+            tuned = {"tuned": asdict(made.hybrids[f"hybrid_{name}"])}
+            about[f"{hybrid}, seed {seed}" if seed else hybrid] = tuned
+        runs = {
+            split: {name: [path.name for path in files] for name, files in found.items()}
+            for split, found in self._paths.items()
+        }
+        return {"about": about, "runs": runs}
+
+    def _recall(self, kept: Path) -> bool:
+        """Whether the runs of finished baselines are all there; then they are taken."""
+        if not kept.is_file():
+            return False
+        runs = {
+            split: {name: [self.work / "runs" / split / file for file in files] for name, files in found.items()}
+            for split, found in read_json(kept)["runs"].items()
+        }
+        files = [path for found in runs.values() for paths in found.values() for path in paths]
+        if not all(path.is_file() and path.with_suffix(".json").is_file() for path in files):
+            return False
+        self._paths = runs
+        return True
+
+    def _search(self, name: str, built: Built, made_of: Mapping[str, str]) -> None:
+        """The run of every split; an earlier one is taken where corpus, questions, judgements, settings and `made_of` are the same."""
         for split in self.splits:
-            path = self.work / "runs" / split / f"{name}-{_digest([made_of, seed])}.trec"
+            inputs = {**made_of, "corpus": self._corpus, "settings": _digest(built.settings), **self._asked(split)}
+            path = self.work / "runs" / split / f"{name}-{_digest(inputs)}.trec"
             self._paths.setdefault(split, {}).setdefault(name, []).append(path)
-            if not is_searched(path, made_of):
-                search_split(built, self.dataset, split, DEPTH, path, made_of)
+            if not is_searched(path, inputs):
+                search_split(built, self.dataset, split, DEPTH, path, inputs)
+
+    @property
+    def _corpus(self) -> str:
+        return sha256_of(self.data / CORPUS)
+
+    def _asked(self, split: str) -> dict[str, str]:
+        """What a run of a split depends on beside the retriever, and what figures of it depend on beside the run."""
+        texts = [(query.query_id, query.text) for query in self.dataset.split(split)]
+        return {"queries": _digest(texts), "qrels": sha256_of(self.data / QRELS / f"{split}.tsv")}
+
+    def _name(self, settings: object) -> str:
+        """A folder's name for what learns by `settings` from this corpus and these questions."""
+        files = [self.data / QRELS / f"{split}.tsv" for split in ("train", "dev") if split in self.dataset.qrels]
+        return _digest(settings, self._corpus, sha256_of(self.data / QUERIES), *map(sha256_of, files))
 
 
-def _digest(plain: object) -> str:
-    """Names the folder of what was made by a configuration, so that what several rows share is made once."""
-    whole = asdict(plain) if is_dataclass(plain) and not isinstance(plain, type) else plain
+def _digest(*plain: object) -> str:
+    """Names what was made by a configuration, so that what several rows share is made once."""
+    whole = [asdict(one) if is_dataclass(one) and not isinstance(one, type) else one for one in plain]
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def _costing(built: Built, identifiers: float) -> Built:
+    """With what its identifiers took to make; the training of the encoder is counted already."""
+    return replace(built, build_seconds=built.build_seconds + identifiers)
 
 
 def _made_of(model: Path) -> dict[str, str]:

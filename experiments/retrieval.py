@@ -80,23 +80,21 @@ class TrainedModel:
         return make_searcher(self.model, self.table, replace(self.search, **self._checked(changed or {})), self.terms)
 
     def answer_rows(self, question: str, k: int, changed: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """The best k documents for one question, each with the identifier written for it, or with the n-grams as text."""
+        """The best k documents for one question, each with the identifier that the model wrote, or with the n-grams as text."""
         searcher = self.retriever(changed)
         if isinstance(searcher, NgramRetriever):
             [found] = searcher.write([question])
             ranking, held = Run.rank(searcher.score(found), k), searcher.evidence(found)
             key, why = "ngrams", {one.doc_id: self._texts(held[one.doc_id][:SHOWN_NGRAMS]) for one in ranking}
         else:
-            ranking = search_one(searcher, question, k).rankings["question"]
-            key, why = "docid_tokens", {one.doc_id: self._tokens(one.doc_id) for one in ranking}
+            answered = searcher.answer(question, k)
+            ranking = tuple(one for one, _ in answered)
+            key, why = "docid_tokens", {one.doc_id: " ".join(map(str, tokens)) for one, tokens in answered}
         return [
             {"rank": rank, "score": one.score, "doc_id": one.doc_id, "title": self.titles.get(one.doc_id, ""),
              key: why[one.doc_id]}
             for rank, one in enumerate(ranking, 1)
         ]  # fmt: skip
-
-    def _tokens(self, doc_id: str) -> str:
-        return " ".join(map(str, self.table.tokens_of(doc_id)))
 
     def _texts(self, ngrams: Sequence[DocIDTokens]) -> str:
         return " | ".join(self.model.tokenizer.batch_decode(list(map(list, ngrams))))
@@ -193,8 +191,10 @@ def _build_generative(
     assert model is not None
     check_same_corpus(trained.manifest, sha256_of(data / "corpus.jsonl"), model, data)
     searcher = trained.retriever(decoding)
-    # The model is the index: what building cost is what training cost.
-    seconds = float(trained.manifest["facts"]["seconds"])
+    # The model is the index: what building cost is what training cost, that of the encoder it started from included.
+    started_from = trained.manifest["config"].get("code_decoder", {}).get("encoder", "")
+    own_encoder = started_from if trained.manifest["config"].get("architecture") == "code_decoder" else ""
+    seconds = float(trained.manifest["facts"]["seconds"]) + (training_seconds(own_encoder) if own_encoder else 0.0)
     index = searcher.index if isinstance(searcher, NgramRetriever) else searcher.constraint
     terms = searcher.head.nbytes if isinstance(searcher, PlanningRetriever) else 0
     precision = "bfloat16" if runs_in_bfloat16(trained.model.device, trained.model.precision) else "float32"

@@ -111,12 +111,16 @@ class PlanningRetriever(GenerativeRetriever):
         return scores
 
     def _score_all(self, texts: list[str]) -> list[dict[str, float]]:
+        return self._with_terms(texts, super()._score_all(texts))
+
+    def _with_terms(self, texts: list[str], found: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+        """s(q, d) of documents `found` for texts, by the scores of their identifiers."""
         _, states = self.model.begin_with_states(texts)
         terms = self.term_scores(texts, states).tolist()
         numbers, weight = self.index.numbers, self.head.sequence_weight
         return [
-            {doc_id: weight * score + row[numbers[doc_id]] for doc_id, score in found.items()}
-            for found, row in zip(super()._score_all(texts), terms, strict=True)
+            {doc_id: weight * score + row[numbers[doc_id]] for doc_id, score in scores.items()}
+            for scores, row in zip(found, terms, strict=True)
         ]
 
     @torch.inference_mode()
@@ -124,6 +128,18 @@ class PlanningRetriever(GenerativeRetriever):
         """Shape (B, N): what the terms of texts score, with the encoder's states (B, T, D)."""
         scores: torch.Tensor = self.head(self.head.read(texts, self.model.token_spans(texts), states))
         return scores
+
+
+class UnguidedRetriever(PlanningRetriever):
+    """The same scores without planning: a beam goes by what it has written alone, and terms are added to what was found."""
+
+    @classmethod
+    def of(cls, planning: PlanningRetriever) -> "UnguidedRetriever":
+        """Of a retriever that plans."""
+        return cls(planning.model, planning.identifiers, planning.head, planning.settings)
+
+    def _beams(self, texts: list[str]) -> list[dict[str, float]]:
+        return self._with_terms(texts, GenerativeRetriever._beams(self, texts))
 
 
 class TermsRetriever:

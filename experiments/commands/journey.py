@@ -1,5 +1,6 @@
 """`genir demo` and `genir experiment ...`: whole experiments behind one command."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -61,7 +62,10 @@ def run_experiment(
     dataset: Annotated[Path, typer.Option("--dataset", help="Data folder.", show_default=False)],
     out: Annotated[Path, typer.Option("--out", help="Folder for the figures.", show_default=False)],
     config: Annotated[
-        Path | None, typer.Option("--config", help="TOML file of the experiment.", show_default="built-in defaults")
+        Path | None,
+        typer.Option(
+            "--config", help="TOML file of the experiment.", show_default="the one of its name in experiments/configs"
+        ),
     ] = None,
     work: Annotated[
         Path | None,
@@ -74,9 +78,9 @@ def run_experiment(
     """Run an experiment on one data set and write its figures to OUT; rows of quality join OUT/summary.json.
 
     quality: the best generative model beside tuned BM25, a fine-tuned dense encoder and their hybrid, with 95 % intervals and
-    paired tests.
+    paired tests, on all questions and on those about documents with and without training questions.
     labels: the same with 1 %, 10 % and all of the training questions.
-    ablation: our model with one switch changed at a time (--config experiments/configs/ablation.toml).
+    ablation: our model with one switch changed at a time.
     An interrupted run goes on where it was.
     """
     from experiments.experiments import EXPERIMENTS
@@ -90,9 +94,20 @@ def run_experiment(
         show([{"data": split, "systems": systems} for split, systems in summary.items()], [], as_json=True)
         return
     rows = [
-        {"data": split, "system": system}
-        | {measure: f"{found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}]" for measure, found in row.items()}
+        {"data": split, "system": system} | {measure: _cell(found) for measure, found in row.items()}
         for split, systems in summary.items()
         for system, row in systems.items()
     ]
-    show(rows, list(rows[0]), title=f"{name}, {dataset}")
+    marks = (
+        "* p < .05 against bm25, + against hybrid" if name != "ablation" else "* p < .05 against the whole, or the base"
+    )
+    show(rows, list(rows[0]), title=f"{name}, {dataset} ({marks}, corrected)")
+
+
+def _cell(found: Mapping[str, float]) -> str:
+    """A mean with its interval, and a mark for each system that it differs from."""
+    marks = ""
+    for key, p in found.items():
+        if key.startswith("p_") and key.endswith("_corrected") and p < 0.05:
+            marks += "+" if key == "p_hybrid_corrected" else "*"
+    return f"{found['mean']:.3f} [{found['low']:.3f}, {found['high']:.3f}]{marks}"

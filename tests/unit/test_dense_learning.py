@@ -158,14 +158,16 @@ def test_a_folder_that_holds_something_else_is_left_alone(data: Path, encoder: P
     assert "holds an unfinished training; go on with --resume" in train_dense(data, tmp_path / "cut", encoder).fault
 
 
-def test_other_settings_replace_a_finished_encoder(data: Path, encoder: Path, tmp_path: Path) -> None:
+def test_other_settings_replace_a_finished_encoder_where_asked_for(data: Path, encoder: Path, tmp_path: Path) -> None:
     out = tmp_path / "tuned"
     none = (*QUICK[:2], "training.epochs=0", "hard_negatives=0", "training.precision=float32")
     assert train_dense(data, out, encoder, settings=none).code == 0
     (out / "manifest.json").write_text((out / "manifest.json").read_text().replace('"training.json"', '"vocab.txt"'))
     (out / "vocab.txt").write_bytes((out / "training.json").read_bytes())  # a file that the next encoder has none of
-    done = train_dense(data, out, encoder)
-    assert done.warnings == (f"{out}: holds a finished encoder of other inputs or settings; it will be replaced",)
+    fault = train_dense(data, out, encoder, "--resume").fault
+    assert fault.startswith(f"{out}: holds a finished encoder of other inputs or settings; give the name of a new ")
+    assert (out / "vocab.txt").exists()
+    assert train_dense(data, out, encoder, "--replace").code == 0
     assert not (out / "vocab.txt").exists()
     assert json.loads((out / "manifest.json").read_text())["config"]["hard_negatives"] == 2
 
