@@ -1,5 +1,6 @@
 """The first two stages: a source -> a data folder -> a folder of identifiers, each with its manifest."""
 
+import math
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ from genir.manifest import MANIFEST, check_out, is_current, read_manifest, sha25
 from genir.records import Dataset
 
 MADE_BY = "genir docids build"
+DOCIDS = "docids"  # the stage, and the folder within a model's
 MOST_COLLISIONS = 0.1  # above it, nothing that follows can make up for it
 NEED_EMBEDDINGS = ("neighbour_agreement", "reconstruction")
 
@@ -131,35 +133,45 @@ def _warn_of_nameless(figures: Mapping[str, Any]) -> None:
 
 
 def _warn_of_idle_codes(table: DocIDTable, figures: Mapping[str, Any]) -> None:
-    """Codes that tell nothing apart, and, for clusters of embeddings, no more documents than clusters."""
-    if table.codes_per_level is None or len(table) == 1:
+    """No more documents (or views) than clusters of embeddings, and levels at which all have one code.
+
+    The advice has room for all of them within two levels: codes ** 2 >= documents.
+    """
+    clusters, levels, views = table.codes_per_level, figures["levels"], table.facts.get("view_identifiers")
+    if clusters is None or len(table) == 1 or "neighbour_agreement" not in figures:
         return
-    idle = sum(level["distinct"] == 1 for level in figures["levels"])
+    number, what = (len(table), "documents") if views is None else (views, "views")
+    idle = sum(level["distinct"] == 1 for level in levels)
+    fewer = max(2, math.ceil(number**0.5))
+    faults = []
+    if number <= clusters and fewer < clusters:
+        faults.append("each is a cluster of its own, so that no prefix says what is near")
     if idle:
-        warnings.warn(
-            f"at {idle} of {len(figures['levels'])} levels all {len(table)} documents have one token, which tells nothing "
-            "apart: fewer levels or codes do, e.g. --set codes=16",
-            stacklevel=2,
-        )
-    elif "neighbour_agreement" in figures and len(table) < table.codes_per_level:
-        setting = "codes" if "codes" in table.settings else "branching"
-        warnings.warn(
-            f"{len(table)} documents for {table.codes_per_level} clusters: each is a cluster of its own, so that no prefix says what "
-            f"is near; take fewer, e.g. --set {setting}={max(2, round(len(table) ** 0.5))}",
-            stacklevel=2,
-        )
+        faults.append(f"at {idle} of {len(levels)} levels all have one token, which tells nothing apart")
+    if not faults:
+        return
+    if fewer >= clusters:
+        advice = f"levels={max(1, len(levels) - idle)}"
+    elif "branching" in table.settings:
+        advice = f"branching={fewer}"
+    else:
+        advice = f"codes={fewer}" + (" --set levels=2" if len(levels) == 1 else "")
+    warnings.warn(
+        f"{number} {what} for {clusters} clusters a level: {'; '.join(faults)}; take fewer, e.g. --set {advice}",
+        stacklevel=2,
+    )
 
 
 def inspect_table(
     folder: Path, data: Path | None = None, encoder: str = "", cache: Path | None = None
 ) -> dict[str, Any]:
-    """What `genir docids inspect` prints.
+    """What `genir docids inspect` prints, of a folder of identifiers or of those within a model's, learned ones among them.
 
     With the `data` that the identifiers were made for, its documents are embedded by `encoder` for the figures that
     need embeddings; without, these are there where the scheme had embedded the documents. Raises ArtefactError where
-    `data` holds another corpus.
+    `data` holds another corpus, or nothing vouches for the folder.
     """
-    manifest = read_manifest(folder, "docids", MADE_BY)
+    folder, manifest = _vouched(folder)
     table = load_identifiers(folder)
     if data is None:
         kept = {key: manifest["facts"][key] for key in NEED_EMBEDDINGS if key in manifest["facts"]}
@@ -171,3 +183,16 @@ def inspect_table(
     if isinstance(table, NgramTable):
         return diagnose_identifiers(table)
     return diagnose_identifiers(table, corpus_vectors(corpus, TextEncoder(encoder, cache_dir=cache)))
+
+
+def _vouched(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """Where the identifiers lie, and the manifest that vouches for them: their own, or that of the model they are part of."""
+    from experiments.learning import MADE_BY as MODEL_MADE_BY
+    from experiments.learning import STAGE as MODEL
+
+    for model, docids in ((folder, folder / DOCIDS), (folder.parent, folder)):
+        of_model = docids.name == DOCIDS and docids.is_dir() and not (docids / MANIFEST).is_file()
+        if of_model and (model / MANIFEST).is_file():
+            return docids, read_manifest(model, MODEL, MODEL_MADE_BY)
+    made_by = f"{MADE_BY}` or, as a part of a model, `{MODEL_MADE_BY}" if folder.is_dir() else MADE_BY
+    return folder, read_manifest(folder, DOCIDS, made_by)

@@ -130,13 +130,8 @@ class GenerativeRetriever:
 
         Warns where k exceeds num_beams, since fewer than k documents may be found then.
         """
-        check_k(k)
+        self._check_depth(k)
         settings = self.settings
-        if not settings.exhaustive and settings.num_beams < min(k, len(self.constraint)):
-            warnings.warn(
-                f"k is {k}, but {settings.num_beams} beams find at most as many identifiers: raise num_beams",
-                stacklevel=2,
-            )
         rankings: dict[str, tuple[ScoredDoc, ...]] = {query.query_id: () for query in queries}
         # Equal lengths together, so that a batch holds little padding; the longest first, so that memory fails early.
         asked = sorted((query for query in queries if query.text.strip()), key=lambda query: -len(query.text))
@@ -149,12 +144,34 @@ class GenerativeRetriever:
                 bar.update(len(batch))
         return Run(self.name, rankings)
 
+    def answer(self, text: str, k: int) -> list[tuple[ScoredDoc, DocIDTokens]]:
+        """At most k documents for one text, none for a blank one, each with the identifier that it was found by.
+
+        Raises ConfigError for k < 1.
+        """
+        ranking = self.search([Query("text", text)], k).rankings["text"]
+        held = self.index.tokens()
+        return [(one, held[one.doc_id]) for one in ranking]
+
     def written(self, doc_ids: Sequence[str]) -> dict[str, tuple[DocIDTokens, str]]:
-        """The identifiers of documents, in tokens and in words; of views none, since a search does not keep which one it wrote."""
+        """The identifiers of documents, in tokens and in words; of views none, since doc_ids alone do not say which was written.
+
+        `answer` does.
+        """
         if not isinstance(self.identifiers, DocIDTable):
             return {}
         held = self.identifiers.tokens
         return {doc_id: (held[doc_id], spell(self.identifiers, held[doc_id])) for doc_id in doc_ids if doc_id in held}
+
+    def _check_depth(self, k: int) -> None:
+        """For `search` and `answer`, whose caller is warned."""
+        check_k(k)
+        settings = self.settings
+        if not settings.exhaustive and settings.num_beams < min(k, len(self.constraint)):
+            warnings.warn(
+                f"k is {k}, but {settings.num_beams} beams find at most as many identifiers: raise num_beams",
+                stacklevel=3,
+            )
 
     def _beams(self, texts: list[str]) -> list[dict[str, float]]:
         """Per text: {doc_id: score} of the documents found."""

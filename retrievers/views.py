@@ -6,7 +6,7 @@ and f the lowest score among the views that the search found for the question, a
     sum:  sum over v in V(d) of max(0, s(v) - f)        max:  max over v in V(d) of s(v)
 
 so that a view that was not found counts as the worst that was, which is 0 in a sum. With nothing pruned f is the lowest score of
-all. Views that several documents share count for each of them.
+all. Views that several documents share count for each of them. `answer` shows a document with its best view that was found.
 
 Known gaps: under "sum" the place of the zero depends on how many beams there are; documents cannot come and go.
 """
@@ -19,7 +19,7 @@ from typing import get_args
 from docids.views import Combined, ViewsTable
 from genir.errors import ConfigError, unknown_name
 from genir.protocols import IdentifierModel
-from genir.records import DocIDTokens
+from genir.records import DocIDTokens, Run, ScoredDoc
 from retrievers.document_tree import DocumentTree
 from retrievers.generative import GenerativeRetriever, GenerativeSettings
 
@@ -71,6 +71,19 @@ class ViewsRetriever(GenerativeRetriever):
     def without_documents(self, doc_ids: Iterable[str]) -> GenerativeRetriever:
         """Not for views: raises ConfigError."""
         raise ConfigError("a search of views cannot let go of documents yet: build the identifiers again")
+
+    def answer(self, text: str, k: int) -> list[tuple[ScoredDoc, DocIDTokens]]:
+        """See GenerativeRetriever: of the views of a document that were found, the one with the highest score."""
+        self._check_depth(k)
+        if not text.strip():
+            return []
+        [found] = super()._score_all([text]) if self.settings.exhaustive else super()._beams([text])
+        best: dict[str, tuple[float, DocIDTokens]] = {}
+        for name, score in found.items():
+            doc_id, _, number = name.rpartition(" ")
+            view = (score, self.table.views[doc_id][int(number)].tokens)
+            best[doc_id] = max(best.get(doc_id, view), view, key=lambda one: one[0])
+        return [(one, best[one.doc_id][1]) for one in Run.rank(self.combine(found), k)]
 
     def _beams(self, texts: list[str]) -> list[dict[str, float]]:
         return [self.combine(found) for found in super()._beams(texts)]

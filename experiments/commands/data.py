@@ -90,7 +90,9 @@ def build(
 
 @docids_app.command("inspect")
 def inspect_docids(
-    folder: Annotated[Path, typer.Argument(help="Folder made by `genir docids build`.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder made by `genir docids build`, or a model made by `genir train`.")
+    ],
     data: Annotated[
         Path | None,
         typer.Option(

@@ -21,6 +21,7 @@ from docids.url import UrlScheme
 from genir.errors import DataError
 from genir.protocols import DocIDMap, DocIDScheme
 from genir.records import Document
+from tests.learned_scheme import LearnedScheme
 from tests.tiny_text_models import WordEncoder, save_byte_tokenizer
 
 Make = Callable[[], Any]
@@ -46,6 +47,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
             "url, collide",
             "key-terms",
             "key-terms, by importance",
+            "learned",
         ),
     ]
 )
@@ -71,6 +73,7 @@ def make(request: pytest.FixtureRequest, tokenizer: str) -> Make:
         "key-terms": lambda: KeyTermScheme(terms=4),
         "key-terms, by importance": lambda: KeyTermScheme(terms=4, order="importance", min_documents=1),
         "random": lambda: RandomScheme(levels=3, codes=32),
+        "learned": lambda: LearnedScheme(levels=3, codes=32, encoder=WordEncoder()),
     }
     return schemes[request.param]
 

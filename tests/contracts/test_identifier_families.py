@@ -1,4 +1,4 @@
-"""What every family of identifiers owes the commands: one suite over all schemes that users can name, n-grams among them."""
+"""What every family of identifiers owes the commands: one suite over all schemes, n-grams and learned ones among them."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from docids.learned import NAME as LEARNED
 from experiments.identifiers import FILES, diagnose_identifiers, load_identifiers, save_identifiers
 from experiments.registry import SCHEMES, scheme_classes
 from genir.errors import ArtefactError, DataError
 from genir.protocols import DocIDMap, DocIDScheme
 from genir.records import Document
+from tests.learned_scheme import LearnedScheme
 from tests.tiny_text_models import WordEncoder, save_byte_tokenizer
 
 SMALL = {"levels": 2, "codes": 4, "branching": 3}
@@ -30,9 +32,9 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-@pytest.fixture(params=SCHEMES)
+@pytest.fixture(params=(*SCHEMES, LEARNED))
 def scheme(request: pytest.FixtureRequest, tokenizer: str) -> Any:
-    cls = scheme_classes()[request.param]
+    cls = (scheme_classes() | {LEARNED: LearnedScheme})[request.param]
     known = {one.name for one in fields(cls)}
     room = {"codes": 8} if request.param == "views" else {}  # for several identifiers a document
     chosen = {**SMALL, **room, "tokenizer": tokenizer, "encoder": WordEncoder()}
