@@ -66,7 +66,7 @@ def run_demo(
     with tell.stage("identifiers", docids):
         build_docids(data, docids, "residual", docid_settings, DEFAULT_ENCODER, out / "cache")
     with tell.stage("training", model):
-        train_model(data, docids, config or _demo_config(), model, resume=True)
+        train_model(data, docids, config or _demo_config(), model, resume=True, overwrite=True)
     with tell.stage("search", out / "runs"):
         metrics = _search(dataset, data, model, out)
     with tell.stage("examples", out / "examples.json"):

@@ -1,13 +1,12 @@
 """The folder that a training writes: what it may hold, how an earlier result leaves it, what a checkpoint in it was made of.
 
 Invariants: nothing of the user's, nor of another stage, is removed; a manifest goes first, so that the folder counts as unfinished from
-there; an unfinished training is gone on with only where that was asked for.
+there; a finished result of other inputs is replaced, and an unfinished training gone on with, only where that was asked for.
 """
 
 import hashlib
 import json
 import shutil
-import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
@@ -27,17 +26,19 @@ class TrainingFolder:
     called: str
     written: tuple[str, ...]
 
-    def check(self, out: Path, resume: bool) -> None:
-        """Raise ArtefactError for a folder that holds other things, or an unfinished training where not `resume`.
+    def check(self, out: Path, resume: bool, overwrite: bool = False) -> None:
+        """Raise ArtefactError for a folder that holds other things, an unfinished training where not `resume`, or a finished one that was
+        made otherwise where not `overwrite`.
 
-        Warns of a finished one, which will be replaced.
+        Going on with a training that was begun over a finished one needs `resume` alone.
         """
         check_out(out, (*self._names(out), CHECKPOINT, BEST))
-        if (out / MANIFEST).is_file():
-            warnings.warn(
-                f"{out}: holds a finished {self.called} of other inputs or settings; it will be replaced", stacklevel=3
+        begun = (out / CHECKPOINT).is_file()
+        if (out / MANIFEST).is_file() and not overwrite and not (begun and resume):
+            raise ArtefactError(
+                f"{out}: holds a finished {self.called} of other inputs or settings; give the name of a new folder, or --replace to lose it"
             )
-        if (out / CHECKPOINT).is_file() and not resume:
+        if begun and not resume:
             raise ArtefactError(
                 f"{out}: holds an unfinished training; go on with --resume, or delete {CHECKPOINT} there to begin anew"
             )
@@ -73,3 +74,9 @@ def fingerprint(
     plain = {name: value for name, value in asdict(config).items() if name not in free}
     whole = [plain, dict(inputs)] + ([] if lessons is None else [lessons])
     return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+
+
+def shipped(config: Mapping[str, Any], start: str) -> dict[str, Any]:
+    """A training's configuration as a packed reader tells it: what it started from, its key `start`, a folder by its last name."""
+    named = config[start]
+    return {**config, start: Path(named).name if Path(named).is_dir() else named, "storage": "int8"}

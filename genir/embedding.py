@@ -21,7 +21,7 @@ from tqdm import tqdm
 from genir.devices import Precision, autocast, bfloat16_pays, pick_device
 from genir.errors import ArtefactError, MissingExtraError
 from genir.manifest import sha256_of, write_atomically
-from genir.models.pretrained import loading
+from genir.models.pretrained import check_tokenizer, loading
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 _ENCODER_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")  # weights, configuration, tokenizer
@@ -65,7 +65,9 @@ def load_encoder(name: str, **options: Any) -> tuple[Any, Any]:
 
     source = resolve_encoder(name)
     with loading(f"encoder {name!r}"):
-        return AutoTokenizer.from_pretrained(source), AutoModel.from_pretrained(source, **options)
+        tokenizer, model = AutoTokenizer.from_pretrained(source), AutoModel.from_pretrained(source, **options)
+        check_tokenizer(tokenizer, getattr(model.config, "vocab_size", None))
+    return tokenizer, model
 
 
 def mean_pool(hidden: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

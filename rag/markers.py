@@ -1,7 +1,7 @@
 """Citation markers that a generator writes, [1] or [2][3] or [1, 3] or 【2】: read, and taken out of the text.
 
 A marker stands behind the statement that it supports; where the text begins with one, all stand in front of theirs. A number of more
-than three digits is no marker: "[2021]" stays.
+than three digits is no marker: "[2021]" stays. A range that is written backwards, [3-1], is the same range.
 """
 
 import re
@@ -67,5 +67,5 @@ def _rest(text: str, shown: str) -> Iterator[str]:
 
 def _numbers(marked: str) -> Iterator[int]:
     for part in _PART.finditer(marked):
-        first = int(part[1])
-        yield from range(first, int(part[2] or first) + 1)
+        first, last = sorted((int(part[1]), int(part[2] or part[1])))
+        yield from range(first, last + 1)

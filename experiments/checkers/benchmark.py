@@ -1,12 +1,13 @@
 """Checkers measured: AUROC of each on right and wrong claims, beside what the length and the words alone would give.
 
-    OUT/summary.json           "checker" -> data set -> {name, auroc, low, high, length, containment, pairs, others}; what other
-                               experiments wrote there stays
+    OUT/summary.json           "checker" -> data set -> {name, auroc, low, high, differences, length, containment, pairs, others}; what
+                               other experiments wrote there stays
     OUT/checker.scores.jsonl   every statement with every checker's score, so that a figure can be looked into
     OUT/checker.manifest.json  written last
 
 `auroc` is that of the checker that was named first, with a 95 % bootstrap interval over questions; `length` and `containment` are the
-AUROC of those baselines on the same statements, `others` the figures of the checkers named after it.
+AUROC of those baselines on the same statements, `differences` what the checker's is above each of them, with the interval of the paired
+difference, and `others` the figures of the checkers named after it.
 """
 
 import json
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.checkers.data import BASELINES, CheckerSet, checker_sets
-from experiments.checkers.scoring import auroc, score_statements
+from experiments.checkers.scoring import Interval, Resampled, resampled_auroc, score_statements
 from experiments.summary_file import merge_summary, read_summary
 from genir.embedding import DEFAULT_ENCODER, TextEncoder
 from genir.errors import ArtefactError, ConfigError, unknown_name
@@ -57,6 +58,11 @@ def make_checker(text: str, device: str = "auto", cache: Path | None = None) -> 
     return NLIChecker(source, device=device)
 
 
+def default_checkers() -> tuple[str, ...]:
+    """What is measured where nothing is named: the checker that ships, where it can run, and the two that need no training."""
+    return ("features", "lexical", "embedding") if features_can_run() else ("lexical", "embedding")
+
+
 def default_checker() -> str:
     """`features` where it can run, else `lexical`, with a warning: that one calls supported whatever is copied from the evidence."""
     if features_can_run():
@@ -91,6 +97,7 @@ def check_checkers(
     _check_out(out)
     sets = checker_sets(root, seed)
     (out / _MANIFEST).unlink(missing_ok=True)
+    trivial = {one.name: _baselines(one, seed) for one in sets}
     figures: dict[str, dict[str, Any]] = {one.name: {} for one in sets}
     scores: dict[str, dict[str, list[float]]] = {one.name: {} for one in sets}
     seconds: dict[str, float] = {}
@@ -98,12 +105,12 @@ def check_checkers(
         begun = time.monotonic()
         for one in sets:
             scores[one.name][checker.name] = score_statements(checker, one.judged)
-            found = auroc(scores[one.name][checker.name], one.judged, seed)
-            said = {"auroc": found.value, "low": found.low, "high": found.high}
+            said = _figures(resampled_auroc(scores[one.name][checker.name], one.judged, seed), trivial[one.name])
             if figures[one.name]:
                 figures[one.name]["others"][checker.name] = said
             else:
-                figures[one.name] = {"name": checker.name, **said, **_baselines(one), "pairs": one.pairs, "others": {}}
+                baselines = {name: found.value for name, found in trivial[one.name].items()}
+                figures[one.name] = {"name": checker.name, **said, **baselines, "pairs": one.pairs, "others": {}}
         seconds[checker.name] = round(time.monotonic() - begun, 1)
         tell(f"{checker.name}: {seconds[checker.name]} s")
     merge_summary(out, {KEY: figures})
@@ -131,11 +138,21 @@ def table(figures: Mapping[str, Any]) -> tuple[list[dict[str, Any]], list[str]]:
     return rows, list(rows[0])
 
 
-def _baselines(one: CheckerSet) -> dict[str, float]:
+def _baselines(one: CheckerSet, seed: int) -> dict[str, Resampled]:
     return {
-        name: auroc([baseline(judged.statement) for judged in one.judged], one.judged, resamples=1).value
+        name: resampled_auroc([baseline(judged.statement) for judged in one.judged], one.judged, seed)
         for name, baseline in BASELINES.items()
     }
+
+
+def _figures(found: Resampled, trivial: Mapping[str, Resampled]) -> dict[str, Any]:
+    """A checker's AUROC, and its paired differences from the baselines, each with its interval."""
+    differences = {name: _plain(found.minus(one).interval(), "difference") for name, one in trivial.items()}
+    return {**_plain(found.interval(), "auroc"), "differences": differences}
+
+
+def _plain(one: Interval, called: str) -> dict[str, float]:
+    return {called: one.value, "low": one.low, "high": one.high}
 
 
 def _check_out(out: Path) -> None:

@@ -86,11 +86,12 @@ def train_checker(
     reader: Path | None = None,
     resume: bool = False,
     cache: Path | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Run the stage unless `out` is current; returns its manifest. With `reader`, the scorer starts from that span reader's encoder.
 
-    Raises DataError where there is nothing to learn from, ArtefactError for an `out` that holds something else or an unfinished training
-    that is not to be resumed.
+    Raises DataError where there is nothing to learn from, ArtefactError for an `out` that holds something else, an unfinished training
+    that is not to be resumed, or a finished one that is not to be overwritten.
     """
     dataset = load_dataset(data, ["train", "dev"])
     folders = {"data": data, "more": more, "scifact": scifact}
@@ -101,7 +102,7 @@ def train_checker(
     seed = config.training.seed
     if is_current(out, STAGE, config, inputs, seed):
         return tell_reused(out, read_manifest(out, STAGE, MADE_BY))
-    _FOLDER.check(out, resume)
+    _FOLDER.check(out, resume, overwrite)
     begun = time.monotonic()
     seed_everything(seed)
     dev = [half_of(dataset, "dev", parity) for parity in (0, 1)]

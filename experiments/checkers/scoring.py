@@ -6,6 +6,8 @@ M[i, j] = 1, 1/2 or 0 for right statement i against wrong statement j, and a, b 
     AUROC = a' M b / (sum a * sum b)
 
 so that a bootstrap is two small products. Questions are drawn, with all their statements, because these are not independent.
+
+Invariant: one seed draws the same questions for all scores of the same statements, so that differences between checkers are paired.
 """
 
 from collections.abc import Sequence
@@ -29,8 +31,32 @@ class Interval:
     high: float
 
 
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """A figure, and what it was in each of R drawings of the questions: `drawn` (R,)."""
+
+    value: float
+    drawn: np.ndarray
+
+    def minus(self, other: "Resampled") -> "Resampled":
+        """The paired difference from another figure of the same statements under the same seed."""
+        return Resampled(self.value - other.value, self.drawn - other.drawn)
+
+    def interval(self) -> Interval:
+        """The figure with its interval."""
+        low, high = np.quantile(self.drawn, [0.025, 0.975])
+        return Interval(float(self.value), float(low), float(high))
+
+
 def auroc(scores: Sequence[float], judged: Sequence[Judged], seed: int = 0, resamples: int = RESAMPLES) -> Interval:
     """See the module. Raises DataError where all statements are right, or all are wrong."""
+    return resampled_auroc(scores, judged, seed, resamples).interval()
+
+
+def resampled_auroc(
+    scores: Sequence[float], judged: Sequence[Judged], seed: int = 0, resamples: int = RESAMPLES
+) -> Resampled:
+    """The same with every drawing, for differences."""
     values = np.asarray(scores, dtype=np.float64)
     right = np.array([one.right for one in judged])
     if not right.any() or right.all():
@@ -45,9 +71,7 @@ def auroc(scores: Sequence[float], judged: Sequence[Judged], seed: int = 0, resa
     a, b = drawn[:, groups[right]], drawn[:, groups[~right]]  # (resamples, right), (resamples, wrong)
     weights = a.sum(1) * b.sum(1)
     kept = weights > 0
-    found = ((a @ wins) * b).sum(1)[kept] / weights[kept]
-    low, high = np.quantile(found, [0.025, 0.975])
-    return Interval(float(wins.mean()), float(low), float(high))
+    return Resampled(float(wins.mean()), ((a @ wins) * b).sum(1)[kept] / weights[kept])
 
 
 def score_statements(checker: SupportChecker, judged: Sequence[Judged]) -> list[float]:

@@ -14,6 +14,7 @@ from experiments.commands.options import (
     Encoder,
     Json,
     Made,
+    Replace,
     Resume,
     Settings,
 )
@@ -39,6 +40,7 @@ def train_dense(
     ] = None,
     cache: Cache = None,
     resume: Resume = False,
+    replace: Replace = False,
 ) -> None:
     """Fine-tune a dense encoder on the training queries, with in-batch and mined hard negatives.
 
@@ -48,7 +50,7 @@ def train_dense(
     from experiments.dense_learning import read_config
     from experiments.dense_learning import train_dense as run
 
-    facts = run(data, read_config(config, settings or [], encoder), out, resume, cache)["facts"]
+    facts = run(data, read_config(config, settings or [], encoder), out, resume, cache, replace)["facts"]
     print(
         f"{out}: {facts['pairs']} pairs, {facts['seconds']:.0f} s; {facts['measure']}: {facts['start_dev']:.4f} before training, "
         f"{facts['best_dev']:.4f} now"

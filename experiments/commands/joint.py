@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.options import Data, Device, Json
+from experiments.commands.options import Data, Device, Json, Replace, Resume
 
 Joint = Annotated[Path, typer.Option("--model", help="Folder made by `genir train-joint`.", show_default=False)]
 
@@ -35,9 +35,8 @@ def train_joint(
             show_default="config's",
         ),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint that an interrupted training left in --out.")
-    ] = False,
+    resume: Resume = False,
+    replace: Replace = False,
 ) -> None:
     """Teach one causal language model to write the identifier of its evidence and, given that passage, the answer: one sequence, one loss.
 
@@ -49,7 +48,7 @@ def train_joint(
     from experiments.joint.settings import JointConfig
 
     answered = None if answers_of is None else read_ids(answers_of)
-    facts = run(data, docids, JointConfig.read(config, max_minutes), out, resume, answered)["facts"]
+    facts = run(data, docids, JointConfig.read(config, max_minutes), out, resume, answered, replace)["facts"]
     print(
         f"{out}: {facts['parameters'] / 1e6:.1f} M parameters, {facts['examples']} examples, {facts['training_seconds']:.0f} s; "
         f"{facts['measure']}: {facts['start_dev']:.4f} before training, {facts['best_dev']:.4f} now"

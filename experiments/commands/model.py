@@ -21,6 +21,7 @@ from experiments.commands.options import (
     Made,
     Model,
     NoTerms,
+    Replace,
     Rerank,
     RerankDepth,
     RerankWeight,
@@ -52,6 +53,7 @@ def train(
     config: Config = None,
     resume: Resume = False,
     cache: Cache = None,
+    replace: Replace = False,
 ) -> None:
     """Teach a model to write the identifier of the document that answers a question.
 
@@ -62,7 +64,7 @@ def train(
     from experiments.learning import train_model
     from experiments.model_config import ModelConfig
 
-    facts = train_model(data, docids, ModelConfig.read(config), out, resume, cache)["facts"]
+    facts = train_model(data, docids, ModelConfig.read(config), out, resume, cache, replace)["facts"]
     print(
         f"{out}: {facts['parameters'] / 1e6:.1f} M parameters, {facts['examples']} examples, {facts['seconds']:.0f} s; "
         f"{facts['measure']}: {facts['start_dev']:.4f} before training, {facts['best_dev']:.4f} now"
@@ -87,6 +89,7 @@ def train_terms(
     print(
         f"{out}: {facts['terms']} terms, {facts['terms_seconds']:.0f} s; {facts['terms_measure']}: "
         f"{facts['terms_start_dev']:.4f} before training, {facts['terms_best_dev']:.4f} now"
+        f"{'' if facts['terms_learnt'] else ' (training did not raise it: the terms stay as they started)'}"
     )
 
 

@@ -34,6 +34,10 @@ MaxMinutes = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on from the checkpoint that an interrupted training left in --out.")
 ]
+Replace = Annotated[
+    bool,
+    typer.Option("--replace", help="Train over a finished result of other inputs or settings in --out, which is lost."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of a table.")]
 Cache = Annotated[
     Path | None,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from experiments.commands.options import Config, Data, Made, MaxMinutes, Resume, Settings
+from experiments.commands.options import Config, Data, Made, MaxMinutes, Replace, Resume, Settings
 
 Start = Annotated[
     str | None,
@@ -38,6 +38,7 @@ def train_span(
     exclude: Exclude = None,
     max_minutes: MaxMinutes = None,
     resume: Resume = False,
+    replace: Replace = False,
 ) -> None:
     """Teach an encoder to mark the answer in passages, or to say that none is there. The reader copies, so every answer has its place.
 
@@ -47,8 +48,8 @@ def train_span(
     from experiments.span.learning import read_config
     from experiments.span.learning import train_span as run
 
-    facts = run(data, read_config(config, settings or [], encoder, max_minutes), out, resume, exclude or [])["facts"]
-    _tell(out, facts)
+    chosen = read_config(config, settings or [], encoder, max_minutes)
+    _tell(out, run(data, chosen, out, resume, exclude or [], replace)["facts"])
 
 
 @reader_app.command("llama")
@@ -73,6 +74,7 @@ def train_llama(
         str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.", show_default="config's")
     ] = None,
     resume: Resume = False,
+    replace: Replace = False,
 ) -> None:
     """Teach a small LLaMA to copy its answer out of passages, or to say that none is there.
 
@@ -86,8 +88,7 @@ def train_llama(
 
     chosen_settings = [*(settings or []), *([f"device={device}"] if device else [])]
     chosen_config = read_config(config, chosen_settings, encoder, max_minutes)
-    facts = run(data, chosen_config, out, resume, exclude or [], cloze or [])["facts"]
-    _tell(out, facts)
+    _tell(out, run(data, chosen_config, out, resume, exclude or [], cloze or [], replace)["facts"])
 
 
 @reader_app.command("pack")
@@ -96,13 +97,14 @@ def pack(
         Path, typer.Option("--reader", help="Folder made by `genir train-reader span` or `llama`.", show_default=False)
     ],
     out: Made,
+    replace: Replace = False,
 ) -> None:
     """Store a reader's weights in int8: a quarter of the size, for shipping. It is used as before."""
     from experiments.llama_reader.learning import pack_reader as pack_llama
     from experiments.span.learning import pack_reader as pack_span
     from rag.llama_reader.reader import SETTINGS_FILE
 
-    packed = (pack_llama if (reader / SETTINGS_FILE).is_file() else pack_span)(reader, out)
+    packed = (pack_llama if (reader / SETTINGS_FILE).is_file() else pack_span)(reader, out, replace)
     print(f"{out}: {sum(packed['outputs'].values()) / 1e6:.1f} MB")
 
 

@@ -55,12 +55,13 @@ def train_joint(
     out: Path,
     resume: bool = False,
     answers_of: Collection[str] | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Run the stage unless `out` is current; returns its manifest.
 
     Only the answers of the training questions in `answers_of` are learnt (None: all); every question teaches its identifier. Raises
-    ArtefactError for identifiers of another corpus, or an `out` with an unfinished training that is not to be resumed; ConfigError for
-    identifiers that a joint model cannot write.
+    ArtefactError for identifiers of another corpus, or an `out` with an unfinished training that is not to be resumed or a finished one
+    that is not to be overwritten; ConfigError for identifiers that a joint model cannot write.
     """
     splits = [split for split in ("train", "dev") if (data / QRELS / f"{split}.tsv").is_file()]
     dataset = load_dataset(data, splits)
@@ -69,7 +70,7 @@ def train_joint(
     check_same_corpus(made, inputs["corpus"], docids, data)
     if is_current(out, STAGE, config, inputs, config.training.seed):
         return tell_reused(out, read_manifest(out, STAGE, MADE_BY))
-    _FOLDER.check(out, resume)
+    _FOLDER.check(out, resume, overwrite)
     begun = time.monotonic()
     seed_everything(config.training.seed)
     table = _table(docids)

@@ -14,7 +14,7 @@ from typing import Any
 from experiments.data_stage import tell_reused
 from experiments.registry import configured
 from experiments.span.questions import Asked, HeldOut, choose_questions
-from experiments.training_folder import TrainingFolder, fingerprint
+from experiments.training_folder import TrainingFolder, fingerprint, shipped
 from genir.config import from_mapping
 from genir.devices import pick_device, seed_everything
 from genir.embedding import encoder_fingerprint
@@ -69,17 +69,18 @@ def train_llama(
     resume: bool = False,
     exclude: Sequence[Path] = (),
     cloze: Sequence[Path] = (),
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Run the stage unless `out` is current; returns its manifest.
 
-    Raises DataError where there is nothing to learn from, ArtefactError for an `out` that holds something else or an unfinished training
-    that is not to be resumed.
+    Raises DataError where there is nothing to learn from, ArtefactError for an `out` that holds something else, an unfinished training
+    that is not to be resumed, or a finished one that is not to be overwritten.
     """
     dataset = load_dataset(data, _splits(data, ("train", "dev")))
     inputs = _inputs(data, config, exclude, cloze)
     if is_current(out, STAGE, config, inputs, config.training.seed):
         return tell_reused(out, read_manifest(out, STAGE, MADE_BY))
-    _FOLDER.check(out, resume)
+    _FOLDER.check(out, resume, overwrite)
     begun, training = time.monotonic(), config.training
     seed_everything(training.seed)
     held_out = [HeldOut.read(folder) for folder in exclude]
@@ -130,13 +131,13 @@ def train_llama(
     return manifest
 
 
-def pack_reader(reader: Path, out: Path) -> dict[str, Any]:
+def pack_reader(reader: Path, out: Path, overwrite: bool = False) -> dict[str, Any]:
     """The same reader with its weights in int8, for shipping; returns its manifest, which tells how the first was made.
 
-    Raises ArtefactError where `reader` is none, or `out` holds something else.
+    Raises ArtefactError where `reader` is none, or `out` holds something else, or another reader that is not to be overwritten.
     """
     manifest = read_manifest(reader, STAGE, MADE_BY)
-    _FOLDER.check(out, resume=False)
+    _FOLDER.check(out, resume=False, overwrite=overwrite or out.resolve() == reader.resolve())
     settings, (tokenizer, model), curve = (
         read_settings(reader),
         load_network(reader),
@@ -147,8 +148,9 @@ def pack_reader(reader: Path, out: Path) -> dict[str, Any]:
     _FOLDER.clear(out)
     save_reader(out, tokenizer, model, settings, "int8")
     write_json(out / "training.json", curve)
-    config = {**manifest["config"], "storage": "int8"}
-    return write_manifest(out, STAGE, config, inputs, manifest["seed"], **manifest["facts"])
+    return write_manifest(
+        out, STAGE, shipped(manifest["config"], "start"), inputs, manifest["seed"], **manifest["facts"]
+    )
 
 
 def _splits(data: Path, names: Sequence[str]) -> list[str]:

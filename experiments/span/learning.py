@@ -14,7 +14,7 @@ from typing import Any
 from experiments.data_stage import tell_reused
 from experiments.registry import configured
 from experiments.span.questions import Asked, HeldOut, choose_questions
-from experiments.training_folder import TrainingFolder, fingerprint
+from experiments.training_folder import TrainingFolder, fingerprint, shipped
 from genir.config import from_mapping
 from genir.devices import pick_device, seed_everything
 from genir.embedding import encoder_fingerprint
@@ -61,18 +61,23 @@ def read_config(
 
 
 def train_span(
-    data: Path, config: SpanConfig, out: Path, resume: bool = False, exclude: Sequence[Path] = ()
+    data: Path,
+    config: SpanConfig,
+    out: Path,
+    resume: bool = False,
+    exclude: Sequence[Path] = (),
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Run the stage unless `out` is current; returns its manifest.
 
-    Raises DataError where there is nothing to learn from, ArtefactError for an `out` that holds something else or an unfinished training
-    that is not to be resumed.
+    Raises DataError where there is nothing to learn from, ArtefactError for an `out` that holds something else, an unfinished training
+    that is not to be resumed, or a finished one that is not to be overwritten.
     """
     dataset = load_dataset(data, _splits(data))
     inputs = _inputs(data, config, exclude)
     if is_current(out, STAGE, config, inputs, config.training.seed):
         return tell_reused(out, read_manifest(out, STAGE, MADE_BY))
-    _FOLDER.check(out, resume)
+    _FOLDER.check(out, resume, overwrite)
     begun = time.monotonic()
     seed_everything(config.training.seed)
     asked, dev, left_out = choose_questions(
@@ -148,17 +153,18 @@ def _f1(reader: SpanReader, asked: Asked) -> float:
     return round(sum(scores) / len(scores), 6)
 
 
-def pack_reader(reader: Path, out: Path) -> dict[str, Any]:
+def pack_reader(reader: Path, out: Path, overwrite: bool = False) -> dict[str, Any]:
     """The same reader with its weights in int8, for shipping; returns its manifest, which tells how the first was made.
 
-    Raises ArtefactError where `reader` is none, or `out` holds something else.
+    Raises ArtefactError where `reader` is none, or `out` holds something else, or another reader that is not to be overwritten.
     """
     manifest = read_manifest(reader, STAGE, MADE_BY)
-    _FOLDER.check(out, resume=False)
+    _FOLDER.check(out, resume=False, overwrite=overwrite or out.resolve() == reader.resolve())
     whole, curve = SpanReader.load(reader), read_json(reader / "training.json")
     inputs = {**manifest["inputs"], "packed from": sha256_of(reader / WEIGHTS_FILE)}
     _FOLDER.clear(out)  # which may be the reader's own
     whole.save(out, "int8")
     write_json(out / "training.json", curve)
-    config = {**manifest["config"], "storage": "int8"}
-    return write_manifest(out, STAGE, config, inputs, manifest["seed"], **manifest["facts"])
+    return write_manifest(
+        out, STAGE, shipped(manifest["config"], "encoder"), inputs, manifest["seed"], **manifest["facts"]
+    )

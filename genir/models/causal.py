@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from genir.beam_search import check_tokens
 from genir.devices import Precision, runs_in_bfloat16
 from genir.embedding import resolve_encoder
-from genir.errors import ConfigError
+from genir.errors import ArtefactError, ConfigError
 from genir.manifest import write_json
 from genir.models.beam_tree import BeamTree
 from genir.models.causal_config import PLACE_OF_TEXT, CausalConfig
@@ -40,7 +40,7 @@ from genir.models.code_decoder import pad_identifiers
 from genir.models.language_head import has_plain_head
 from genir.models.lora import add_adapters, merged_weights
 from genir.models.own_embedding import load_own_embedding, save_own_embedding
-from genir.models.pretrained import load_fast_tokenizer, loading
+from genir.models.pretrained import TOKENIZER_FILE, check_tokenizer, load_fast_tokenizer, loading
 from genir.models.projection import project
 from genir.models.search_twin import SearchTwin
 from genir.protocols import NextToken, Scoring
@@ -104,6 +104,7 @@ class CausalModel(nn.Module):
             tokenizer = load_fast_tokenizer(config.source or resolve_encoder(config.tokenizer))
             if config.source:
                 network = AutoModelForCausalLM.from_pretrained(config.source, dtype=dtype)
+                check_tokenizer(tokenizer, network.config.get_text_config().vocab_size)
                 return cls(network, tokenizer, config, vocab_size, end_token)
         shape = LlamaConfig(
             **vars(config.llama),
@@ -288,6 +289,8 @@ class CausalModel(nn.Module):
         """The model saved in `folder`; `saved` is its config.json. Raises ArtefactError where weights do not fit."""
         settings = {name: saved[name] for name in ("max_text_tokens", "prompt", "dtype")}
         config = CausalConfig(source=str(folder / "network"), **settings)
+        if not (folder / "network" / TOKENIZER_FILE).is_file():
+            raise ArtefactError(f"{folder}: network/{TOKENIZER_FILE} is missing; train the model again")
         model = cls.build(config, saved["vocab_size"], saved["end_token"])
         if model.own_embedding is not None:
             load_own_embedding(folder, model.own_embedding, model.logit_scale)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from genir.devices import pick_device
-from genir.models.pretrained import loading
+from genir.models.pretrained import check_tokenizer, loading
 
 
 def load_pair_classifier(source: str, called: str, device: str = "auto") -> tuple[Any, Any]:
@@ -13,4 +13,5 @@ def load_pair_classifier(source: str, called: str, device: str = "auto") -> tupl
     with loading(f"{called} {source!r}"):
         tokenizer = AutoTokenizer.from_pretrained(source)
         network = AutoModelForSequenceClassification.from_pretrained(source)
+        check_tokenizer(tokenizer, getattr(network.config, "vocab_size", None))
     return tokenizer, network.to(pick_device(device)).eval()

@@ -10,6 +10,8 @@ from safetensors import SafetensorError
 
 from genir.errors import ArtefactError
 
+TOKENIZER_FILE = "tokenizer.json"
+
 
 @contextmanager
 def loading(called: str, fault: str = "cannot be loaded") -> Iterator[None]:
@@ -28,6 +30,39 @@ def load_fast_tokenizer(source: str) -> Any:
     tokenizer = AutoTokenizer.from_pretrained(source)
     if not tokenizer.is_fast:
         raise ValueError("its tokenizer cannot tell where a token stands in the text")
+    return tokenizer
+
+
+def check_tokenizer(tokenizer: Any, vocab_size: int | None) -> None:
+    """Raise ValueError, for use within `loading`, for a tokenizer that does not belong to a network of `vocab_size` tokens.
+
+    transformers makes an empty one, without a word, where a folder has no tokenizer file: it reads every text as unknown. Networks may
+    know more tokens than their tokenizer writes, since sizes are rounded up, but not twice as many.
+    """
+    if vocab_size is None:  # reads no tokens of a vocabulary
+        return
+    highest = max(tokenizer.get_vocab().values(), default=-1)
+    if highest >= vocab_size or 2 * len(tokenizer) < vocab_size:
+        raise ValueError(
+            f"its tokenizer has {len(tokenizer)} tokens, with ids up to {highest}, but its network knows {vocab_size}: the tokenizer's "
+            "files are missing, or another model's"
+        )
+
+
+def load_saved_tokenizer(folder: Path, vocab_size: int) -> Any:
+    """The fast tokenizer that was saved beside a network of `vocab_size` tokens.
+
+    Raises ValueError where its file is missing, broken, or another model's.
+    """
+    from transformers import AutoTokenizer
+
+    if not (folder / TOKENIZER_FILE).is_file():
+        raise ValueError(f"{TOKENIZER_FILE} is missing")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except Exception as error:  # tokenizers raises bare Exception for a broken file
+        raise ValueError(f"{TOKENIZER_FILE} cannot be read: {str(error).splitlines()[0]}") from None
+    check_tokenizer(tokenizer, vocab_size)
     return tokenizer
 
 

@@ -23,6 +23,7 @@ from genir.devices import Precision, autocast
 from genir.embedding import DEFAULT_ENCODER, load_encoder
 from genir.errors import ArtefactError, ConfigError, GenirError
 from genir.manifest import write_json
+from genir.models.pretrained import load_saved_tokenizer
 from rag.checkers.spans import Place
 from rag.span.storage import Storage, load_state, save_state
 
@@ -175,13 +176,13 @@ class SpanScorer(nn.Module):
     @classmethod
     def load(cls, folder: Path) -> "SpanScorer":
         """What `save` wrote, in float32. Raises ArtefactError for anything missing or broken."""
-        from transformers import AutoConfig, AutoModel, AutoTokenizer
+        from transformers import AutoConfig, AutoModel
 
         try:
             shape = json.loads((folder / _SHAPE).read_text(encoding="utf-8"))
             config = AutoConfig.from_pretrained(folder)
             encoder = AutoModel.from_config(config, attn_implementation="sdpa")
-            scorer = cls(AutoTokenizer.from_pretrained(folder), encoder, **shape)
+            scorer = cls(load_saved_tokenizer(folder, config.vocab_size), encoder, **shape)
             scorer.load_state_dict(load_state(folder / _WEIGHTS))
         except (OSError, ValueError, KeyError, TypeError, RuntimeError, GenirError) as error:
             reason = str(error).splitlines()[0]

@@ -16,6 +16,7 @@ import torch
 from genir.checkpoint import save_weights
 from genir.embedding import load_encoder
 from genir.errors import ArtefactError, ConfigError
+from genir.models.pretrained import load_saved_tokenizer
 from rag.llama_reader.start import start_from_encoder
 from rag.span.storage import Storage, load_state, save_state
 
@@ -91,7 +92,7 @@ def save_network(folder: Path, tokenizer: Any, model: Any, storage: Storage) -> 
 
 def load_network(folder: Path) -> tuple[Any, Any]:
     """(tokenizer, LlamaForCausalLM) of an ordinary or packed folder, in float32. Raises ArtefactError where it cannot be loaded."""
-    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM
 
     packed = folder / PACKED_FILE
     state = load_state(packed if packed.is_file() else folder / WEIGHTS_FILE)
@@ -100,10 +101,22 @@ def load_network(folder: Path) -> tuple[Any, Any]:
         missing, unknown = model.load_state_dict(state, strict=False)
         if set(missing) - {"lm_head.weight"} or unknown:
             raise ValueError(f"weights are missing or unknown: {sorted({*missing, *unknown})[:3]}")
-        return AutoTokenizer.from_pretrained(folder), model.eval()
     except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ArtefactError(f"{folder}: a llama reader that cannot be loaded: {reason}; train it again") from None
+        raise _unreadable(folder, error) from None
+    return load_tokenizer(folder), model.eval()
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of an ordinary or packed folder. Raises ArtefactError where it is missing, broken, or another model's."""
+    from transformers import LlamaConfig
+
+    try:
+        tokenizer = load_saved_tokenizer(folder, LlamaConfig.from_pretrained(folder).vocab_size)
+        if missing := sorted({ANSWERS, NONE} - set(tokenizer.get_vocab())):
+            raise ValueError(f"its tokenizer does not know {' and '.join(missing)}, so it is another model's")
+    except (OSError, ValueError) as error:
+        raise _unreadable(folder, error) from None
+    return tokenizer
 
 
 def unpacked(folder: Path, into: Path) -> Path:
@@ -118,3 +131,8 @@ def unpacked(folder: Path, into: Path) -> Path:
         into / WEIGHTS_FILE, {name: tensor.to(torch.float32) for name, tensor in state.items()}, {"format": "pt"}
     )
     return into
+
+
+def _unreadable(folder: Path, error: Exception) -> ArtefactError:
+    reason = str(error).splitlines()[0]
+    return ArtefactError(f"{folder}: a llama reader that cannot be loaded: {reason}; train it again")

@@ -28,7 +28,7 @@ from genir.protocols import Generation, SamplingParams
 from genir.records import Document
 from rag.generators.hf import HFGenerator
 from rag.llama_reader.evidence import Evidence, EvidenceMaker
-from rag.llama_reader.network import ANSWERS, NONE, save_network, unpacked
+from rag.llama_reader.network import ANSWERS, NONE, load_tokenizer, save_network, unpacked
 from rag.prompt import UNKNOWN
 from rag.reader_settings import read_reader_settings
 from rag.reading import Reading
@@ -102,7 +102,7 @@ class LlamaReader:
         """The reader of a folder, served by the project's engine. Raises ArtefactError where it is missing, broken, or another's."""
         from rag.llama.engine import EngineOptions, LlamaEngine
 
-        settings = read_settings(folder)
+        settings, tokenizer = read_settings(folder), load_tokenizer(folder)
         room = tempfile.TemporaryDirectory(prefix="genir-llama-")
         source = unpacked(folder, Path(room.name))
         engine = LlamaEngine(source, EngineOptions(device=pick_device(device).type, dtype=dtype), "llama")
@@ -111,7 +111,7 @@ class LlamaReader:
             _ = room  # an unpacked folder lives as long as its reader
             return engine.generate(prompts, _greedy(most))
 
-        return cls(write, engine.tokenizer.hugging_face, settings)  # type: ignore[attr-defined]  # a folder's tokenizer
+        return cls(write, tokenizer, settings)
 
     def with_settings(self, **changes: float) -> "LlamaReader":
         """The same weights under other settings, e.g. min_confidence=0 to have every question answered."""

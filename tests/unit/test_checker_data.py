@@ -19,7 +19,7 @@ from experiments.checkers.data import (
 )
 from experiments.checkers.learning import half_of, sentence_lessons, verdict_table
 from experiments.checkers.lessons import Questions, answer_lessons, sentences_with, span_lessons, stretch
-from experiments.checkers.scoring import auroc
+from experiments.checkers.scoring import auroc, resampled_auroc
 from genir.errors import DataError
 from genir.formats import load_dataset, write_dataset
 from genir.records import Dataset, Document, Qrels, Query, Verdict
@@ -125,6 +125,20 @@ def test_auroc_is_scikit_learns() -> None:
     right = rng.random(200) < 0.4
     scores = np.round(rng.normal(size=200) + right, 1)
     assert auroc(scores.tolist(), judged(*right.tolist())).value == pytest.approx(roc_auc_score(right, scores))
+
+
+def test_a_difference_is_paired() -> None:
+    """Scores of one order never differ, however wide the interval of each; and a difference by hand."""
+    statements = judged(*[True, False] * 30)
+    rng = np.random.default_rng(0)
+    some = rng.normal(size=60) + np.tile([0.8, 0.0], 30)
+    one, twice, none = (resampled_auroc(scores.tolist(), statements) for scores in (some, 2 * some, np.zeros(60)))
+    assert one.interval().high - one.interval().low > 0.1
+    same = one.minus(twice).interval()
+    assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
+    assert one.interval() == auroc(some.tolist(), statements)
+    apart = one.minus(none).interval()
+    assert (apart.value, apart.low) == (one.value - 0.5, pytest.approx(one.interval().low - 0.5))
 
 
 def test_a_bootstrap_draws_questions_not_statements() -> None:

@@ -136,6 +136,11 @@ def test_a_saved_scorer_scores_the_same(scorer: SpanScorer, tmp_path: Path) -> N
     assert SpanScorer.load(tmp_path / "exact").score(asked, precision="float32") == [whole]
     scorer.save(tmp_path / "spans")
     assert SpanScorer.load(tmp_path / "spans").score(asked, precision="float32")[0] == pytest.approx(whole, abs=0.02)
+    (tmp_path / "exact" / "tokenizer.json").unlink()
+    with pytest.raises(
+        ArtefactError, match=r"no readable span scorer \(tokenizer\.json is missing\); train the checker"
+    ):
+        SpanScorer.load(tmp_path / "exact")
     (tmp_path / "spans" / "span_scorer.safetensors").write_bytes(b"no weights")
     with pytest.raises(ArtefactError, match=r"no readable span scorer \(.*\); train the checker again"):
         SpanScorer.load(tmp_path / "spans")

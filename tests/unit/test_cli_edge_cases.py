@@ -114,28 +114,55 @@ def test_a_folder_of_texts_without_queries(tmp_path: Path) -> None:
 def test_levels_that_tell_nothing_apart_are_pointed_out(trained: Journey, tmp_path: Path) -> None:
     built = trained.build("residual", "levels=3", "codes=4", out=tmp_path / "docids")
     assert built.warnings == (
-        "at 2 of 3 levels all 4 documents have one token, which tells nothing apart: fewer levels or codes do, e.g. --set codes=16",
+        "4 documents for 4 clusters a level: each is a cluster of its own, so that no prefix says what is near; at 2 of 3 levels all "
+        "have one token, which tells nothing apart; take fewer, e.g. --set codes=2",
     )
+
+
+OWN = "each is a cluster of its own, so that no prefix says what is near"
+IDLE = "all have one token, which tells nothing apart"
 
 
 @pytest.mark.parametrize(
-    ("scheme", "settings", "advice"),
-    [("product", ("levels=2", "codes=32"), "codes=4"), ("hierarchical", ("branching=32",), "branching=4")],
+    ("scheme", "settings", "fault", "advice"),
+    [
+        ("product", ("levels=2", "codes=32"), f"20 documents for 32 clusters a level: {OWN}", ("codes=5",)),
+        ("product", ("levels=2", "codes=20"), f"20 documents for 20 clusters a level: {OWN}", ("codes=5",)),
+        ("hierarchical", ("branching=32",), f"20 documents for 32 clusters a level: {OWN}", ("branching=5",)),
+        (
+            "residual",
+            ("levels=3", "codes=32"),
+            f"20 documents for 32 clusters a level: {OWN}; at 2 of 3 levels {IDLE}",
+            ("codes=5",),
+        ),
+        ("residual", ("levels=1", "codes=32"), f"20 documents for 32 clusters a level: {OWN}", ("codes=5", "levels=2")),
+        (  # 20 documents, 17 titles, 20 passages
+            "views",
+            ("levels=2", "codes=64"),
+            f"57 views for 64 clusters a level: {OWN}; at 1 of 2 levels {IDLE}",
+            ("codes=8",),
+        ),
+    ],
 )
-def test_twenty_documents_for_32_clusters(tmp_path: Path, scheme: str, settings: tuple[str, ...], advice: str) -> None:
-    corpus = tuple(Document(f"d{i}", f"Town {i} lies at lake {i * i}.") for i in range(20))
+def test_twenty_documents_for_32_clusters(
+    tmp_path: Path, scheme: str, settings: tuple[str, ...], fault: str, advice: tuple[str, ...]
+) -> None:
+    corpus = tuple(Document(f"d{i}", f"Town {i} lies at lake {i * i}.", f"Town {i % 17}") for i in range(20))
     journey = Journey.begin(tmp_path, Dataset("towns", corpus, {}))
     built = journey.build(scheme, *settings)
-    assert (built.code, built.warnings) == (
-        0,
-        (
-            "20 documents for 32 clusters: each is a cluster of its own, so that no prefix says what is near; take fewer, e.g. --set "
-            f"{advice}",
-        ),
+    taken = " ".join(f"--set {one}" for one in advice)
+    assert (built.code, built.warnings) == (0, (f"{fault}; take fewer, e.g. {taken}",))
+    followed = {one.partition("=")[0]: one for one in (*settings, *advice)}
+    assert journey.build(scheme, *followed.values()).warnings == ()
+
+
+def test_equal_texts_idle_at_some_levels_whatever_the_codes(tmp_path: Path) -> None:
+    corpus = tuple(Document(f"d{i}", "The same town.") for i in range(20))
+    journey = Journey.begin(tmp_path, Dataset("towns", corpus, {}))
+    assert journey.build("residual", "levels=4", "codes=5").warnings == (
+        f"20 documents for 5 clusters a level: at 2 of 4 levels {IDLE}; take fewer, e.g. --set levels=2",
     )
-    assert journey.build("residual", "levels=3", "codes=32").warnings == (
-        "at 2 of 3 levels all 20 documents have one token, which tells nothing apart: fewer levels or codes do, e.g. --set codes=16",
-    )
+    assert journey.build("residual", "levels=2", "codes=5").warnings == ()
 
 
 def test_titles_that_are_all_the_same(tmp_path: Path) -> None:

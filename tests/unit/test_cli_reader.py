@@ -107,9 +107,31 @@ def test_a_reader_is_packed(data: Path, encoder: Path, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     wide, packed = (read_manifest(tmp_path / name, "span reader", "") for name in ("wide", "packed"))
     assert packed["facts"] == wide["facts"]
-    assert packed["config"] == {**wide["config"], "storage": "int8"}
+    named = {**wide["config"], "encoder": encoder.name, "storage": "int8"}  # no path of a machine
+    assert packed["config"] == named
     assert packed["outputs"]["model.safetensors"] < wide["outputs"]["model.safetensors"]
     assert SpanReader.load(tmp_path / "packed").settings == SpanReader.load(tmp_path / "wide").settings
+    again = CliRunner().invoke(reader_app, arguments)
+    assert str(again.exception).startswith(
+        f"{tmp_path / 'packed'}: holds a finished reader of other inputs or settings"
+    )
+    assert CliRunner().invoke(reader_app, [*arguments, "--replace"]).exit_code == 0
+    itself = CliRunner().invoke(reader_app, [*arguments[:-1], str(tmp_path / "wide")])
+    assert itself.exit_code == 0, itself.output
+
+
+def test_a_finished_reader_is_lost_only_where_asked_for(data: Path, encoder: Path, tmp_path: Path) -> None:
+    quick = (*QUICK, "training.epochs=0")
+    assert run(data, tmp_path, encoder, settings=quick).exit_code == 0
+    weights = (tmp_path / "model.safetensors").read_bytes()
+    other = (*quick, "training.seed=1")
+    refused = run(data, tmp_path, encoder, settings=other)
+    assert str(refused.exception) == (
+        f"{tmp_path}: holds a finished reader of other inputs or settings; give the name of a new folder, or --replace to lose it"
+    )
+    assert (tmp_path / "model.safetensors").read_bytes() == weights
+    assert run(data, tmp_path, encoder, "--replace", settings=other).exit_code == 0
+    assert (tmp_path / "model.safetensors").read_bytes() != weights
 
 
 def test_what_another_data_set_asks_is_left_out(dataset: Dataset, data: Path, encoder: Path, tmp_path: Path) -> None:

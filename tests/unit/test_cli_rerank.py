@@ -90,8 +90,14 @@ def test_a_head_is_a_part_of_a_model_folder(journey: Journey) -> None:
 
 def test_other_terms_have_no_head(journey: Journey) -> None:
     options = ("--data", journey.data, "--model", journey.root / "reranking", "--out", journey.root / "other-terms")
-    assert genir("train-terms", *options, "--config", journey.root / "terms.toml").code == 0
+    done = genir("train-terms", *options, "--config", journey.root / "terms.toml")
+    assert done.code == 0, done.err
     assert not (journey.root / "other-terms" / "rerank").exists()
+    facts = json.loads((journey.root / "other-terms" / "manifest.json").read_text())["facts"]
+    said = f"{facts['terms_start_dev']:.4f} before training, {facts['terms_best_dev']:.4f} now"
+    assert said in done.out
+    assert ("training did not raise it: the terms stay as they started" in done.out) != facts["terms_learnt"]
+    assert max(facts["sequence_weight_curve"].values()) == facts["terms_best_dev"] >= facts["terms_start_dev"]
 
 
 @pytest.mark.parametrize("retriever", ["generative", "bm25", "tfidf", "dense", "hybrid"])

@@ -9,7 +9,7 @@ import torch
 
 from genir import embedding
 from genir.devices import Precision
-from genir.embedding import DEFAULT_ENCODER, TextEncoder, encoder_fingerprint, mean_pool, resolve_encoder
+from genir.embedding import DEFAULT_ENCODER, TextEncoder, encoder_fingerprint, load_encoder, mean_pool, resolve_encoder
 from genir.errors import ArtefactError, MissingExtraError
 from tests.tiny_text_models import save_tiny_bert
 
@@ -115,6 +115,14 @@ def test_an_encoder_reads_its_fingerprint_once(bert: Path, monkeypatch: pytest.M
     first = encoder.fingerprint()
     monkeypatch.setattr(embedding, "sha256_of", None)  # a second reading would fail
     assert encoder.fingerprint() == first
+
+
+def test_an_encoder_without_its_tokenizer_is_refused(bert: Path, tmp_path: Path) -> None:
+    bare = Path(shutil.copytree(bert, tmp_path / "bare"))
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (bare / name).unlink()
+    with pytest.raises(ArtefactError, match=r"its tokenizer has \d tokens, .* but its network knows"):
+        load_encoder(str(bare))
 
 
 def test_an_unknown_encoder_is_named(tmp_path: Path) -> None:

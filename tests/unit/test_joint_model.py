@@ -220,6 +220,17 @@ def test_saving_and_loading(tmp_path: Path) -> None:
         assert one.reading.text == other.reading.text
 
 
+def test_a_folder_without_its_own_tokenizer_is_refused(tmp_path: Path) -> None:
+    model = tiny_joint()
+    model.save(tmp_path)
+    save_byte_tokenizer(tmp_path / "network")
+    with pytest.raises(ArtefactError, match=r"its tokenizer has 260 tokens, with ids up to 259, but its network knows"):
+        JointModel.load(tmp_path, lambda _: model.constraint, model.docids, model.passages)
+    (tmp_path / "network" / "tokenizer.json").unlink()
+    with pytest.raises(ArtefactError, match=r"network/tokenizer\.json is missing; train the model again"):
+        JointModel.load(tmp_path, lambda _: model.constraint, model.docids, model.passages)
+
+
 def test_faults_say_what_to_do(tmp_path: Path) -> None:
     model = tiny_joint()
     with pytest.raises(

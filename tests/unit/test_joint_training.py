@@ -230,6 +230,13 @@ def test_a_trained_network_learns_through_adapters(tmp_path: Path) -> None:
     assert model.generate(["who rules town3 ?"])[0].ranking
 
 
+def test_the_configuration_for_squad_small() -> None:
+    config = JointConfig.read(Path(__file__).parents[2] / "experiments/configs/joint-squad-small.toml")
+    assert (config.max_questions, config.dev_queries, config.causal.max_text_tokens) == (3500, 60, 40)
+    assert (config.training.epochs, config.training.batch_size, config.training.evaluate_every) == (1, 16, 400)
+    assert (config.lessons.invented, config.examples.pseudo_queries.per_document) == (0, 1)
+
+
 def test_the_configuration_that_the_figures_on_atlas_come_from() -> None:
     config = JointConfig.read(Path(__file__).parents[2] / "experiments/configs/joint-atlas.toml")
     shape = config.causal.llama

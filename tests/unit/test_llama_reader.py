@@ -18,6 +18,7 @@ from rag.llama_reader.network import ANSWERS, NONE, load_network
 from rag.llama_reader.reader import LlamaReader, LlamaReaderSettings, calibrated, read_settings, save_reader
 from rag.llama_reader.start import start_from_encoder
 from rag.prompt import UNKNOWN
+from rag.span.storage import Storage
 from tests.capital_lessons import ORDERS, teach_llama
 from tests.tiny_llama_reader import SHAPE, SMALL, tiny_network
 
@@ -159,6 +160,24 @@ def test_a_folder_is_the_same_reader_and_so_is_a_packed_one(network: tuple[Any, 
         )
     assert not (tmp_path / "packed" / "model.safetensors").exists()
     assert len(LlamaReader.load(tmp_path / "packed", "cpu").read(ASKED, passages)) == 2
+
+
+@pytest.mark.parametrize("storage", ["float32", "int8"])
+def test_a_folder_without_its_own_tokenizer_is_refused(
+    network: tuple[Any, Any], tmp_path: Path, storage: Storage
+) -> None:
+    tokenizer, model = network
+    save_reader(tmp_path, tokenizer, model, SMALL, storage)
+    saved = tmp_path / "tokenizer.json"
+    for path in (saved, tmp_path / "tokenizer_config.json"):
+        path.write_text(path.read_text().replace(ANSWERS, "[OTHER]"))
+    for load in (LlamaReader.load, load_network):
+        with pytest.raises(ArtefactError, match=r"its tokenizer does not know \[ANSWER\], so it is another model's"):
+            load(tmp_path)
+    saved.unlink()
+    for load in (LlamaReader.load, load_network):
+        with pytest.raises(ArtefactError, match=r"cannot be loaded: tokenizer\.json is missing; train it again"):
+            load(tmp_path)
 
 
 def test_faults(network: tuple[Any, Any], tmp_path: Path) -> None:

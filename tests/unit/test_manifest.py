@@ -1,16 +1,19 @@
 """A folder without a manifest is unfinished; one with another manifest belongs to something else."""
 
 import json
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+import genir
 from genir.errors import ArtefactError
 from genir.manifest import (
     MANIFEST,
     PASSING,
     is_current,
+    provenance,
     read_manifest,
     sha256_of,
     write_atomically,
@@ -35,6 +38,17 @@ def test_a_manifest_says_what_made_the_folder(tmp_path: Path) -> None:
     assert {"cpu", "cores", "system", "python"} == found["machine"].keys()
     assert found["git_commit"]
     assert [path.name for path in tmp_path.iterdir()] == [MANIFEST]
+
+
+def test_a_source_tree_tells_its_own_version_installed_or_not(tmp_path: Path) -> None:
+    written = tomllib.loads((Path(genir.__file__).parents[1] / "pyproject.toml").read_text())["project"]["version"]
+    assert genir.__version__ == provenance("x", {}, {})["versions"]["genir"] == written
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "genir"\nversion = "7.8.9"\n')
+    assert genir._version(tmp_path) == "7.8.9"
+    elsewhere = genir._version(tmp_path / "none")
+    for others in ('[project]\nname = "another"\nversion = "7.8.9"\n', "[tool]\n", "no toml"):
+        (tmp_path / "pyproject.toml").write_text(others)
+        assert genir._version(tmp_path) == elsewhere
 
 
 def test_a_stage_is_current_only_for_the_same_configuration_inputs_and_seed(tmp_path: Path) -> None:

@@ -71,5 +71,9 @@ def test_bad_input(tmp_path: Path) -> None:
     ):
         nowhere.check(STATEMENTS)
     assert nowhere.check([]) == []
+    bare = save_nli(tmp_path / "bare", "entailment", "contradiction")
+    (bare / "tokenizer.json").unlink()
+    with pytest.raises(ArtefactError, match=r"cannot be loaded: .*tokenizer"):
+        NLIChecker(str(bare)).check(STATEMENTS)
     with pytest.raises(ArtefactError, match="its labels are positive, negative; expected one called entailment"):
         NLIChecker(str(save_nli(tmp_path, "positive", "negative"))).check(STATEMENTS)
