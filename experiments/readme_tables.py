@@ -81,6 +81,10 @@ CLAIMS = {
     "squad-swapped": "another span of the same passage and kind",
     "scifact": "SciFact, SUPPORT against CONTRADICT",
 }
+INTERVALS = ("trained", "features")  # checkers whose AUROC is shown with its interval
+READERS = {"span": "`span`", "llama": "`llama`"}
+EVIDENCE = {"oracle": "oracle passage", "bm25, 5 passages": "five passages of BM25"}
+UNANSWERABLE = "squad2-dev, own passage"
 HEADLINE = {"scifact": "nDCG@10", "medquad (consumer)": "nDCG@10"}  # elsewhere Success@1
 
 
@@ -95,6 +99,8 @@ def fill(readme: str, results: Path) -> str:
         "quality": _quality(_read(results / "quality" / "summary.json")),
         "checkers": _checkers(_read(results / "grounding" / "summary.json")["checker"]),
     }
+    readers = {name: results / "readers" / name / "evaluation.json" for name in READERS}
+    tables["readers"] = _readers({name: _read(path) for name, path in readers.items() if path.is_file()})
     for name, table in tables.items():
         begin, end = f"<!-- figures: begin {name} -->\n", f"<!-- figures: end {name} -->"
         before, _, rest = readme.partition(begin)
@@ -137,11 +143,30 @@ def _checkers(figures: Mapping[str, Any]) -> str:
         [
             f"{CLAIMS[name]} ({found['pairs']} pairs)",
             *(f"{found[baseline]:.3f}" for baseline in ("length", "containment")),
-            *(f"{one['auroc']:.3f}" for one in (found, *found["others"].values())),
+            *(_auroc(name, one) for name, one in [(found["name"], found), *found["others"].items()]),
         ]
         for name, found in figures.items()
     ]
     return _table(["right against wrong claims", "length", "containment", first["name"], *others], rows)
+
+
+def _auroc(checker: str, found: Mapping[str, Any]) -> str:
+    """A checker's figure, with its interval for trained ones; a star where it is above containment by more than chance."""
+    star = "*" if found["differences"]["containment"]["low"] > 0 else ""
+    interval = f" [{found['low']:.3f}, {found['high']:.3f}]" if checker in INTERVALS else ""
+    return f"{found['auroc']:.3f}{star}{interval}"
+
+
+def _readers(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
+    """Readers down; EM and F1 by evidence, every question answered, and what each refuses at its own threshold, across."""
+    head = ["reader", *(f"{label}: {measure}" for label in EVIDENCE.values() for measure in ("EM", "F1"))]
+    rows = []
+    for name, arms in evaluations.items():
+        cells = [READERS[name]]
+        cells += [f"{arms[arm]['always'][measure]['mean']:.3f}" for arm in EVIDENCE for measure in ("EM", "F1")]
+        refused = arms[UNANSWERABLE]["abstaining"]
+        rows.append([*cells, *(f"{refused[measure]['mean']:.3f}" for measure in ("refusal", "over-refusal"))])
+    return _table([*head, "unanswerable refused", "answerable refused"], rows)
 
 
 def _schemes(summary: Mapping[str, Any]) -> str:

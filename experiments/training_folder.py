@@ -36,7 +36,8 @@ class TrainingFolder:
         begun = (out / CHECKPOINT).is_file()
         if (out / MANIFEST).is_file() and not overwrite and not (begun and resume):
             raise ArtefactError(
-                f"{out}: holds a finished {self.called} of other inputs or settings; give the name of a new folder, or --replace to lose it"
+                f"{out}: holds a finished {self.called} of other inputs or settings, or one that lacks a file; give the name of a new "
+                "folder, or --replace to lose it"
             )
         if begun and not resume:
             raise ArtefactError(

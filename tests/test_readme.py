@@ -28,7 +28,7 @@ from tests.tiny_text_models import save_tiny_bert
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/glossary.md", "docs/decisions.md"]
-DOCUMENTS += ["docs/experiment_log.md", "docs/identifiers.md"]
+DOCUMENTS += ["docs/experiment_log.md", "docs/identifiers.md", "docs/training.md"]
 
 BLOCK = re.compile(r"(?:<!-- test: (?P<mark>\w+) -->\n)?^```(?P<language>\w+)\n(?P<code>.*?)^```$", re.M | re.S)
 LINK = re.compile(r"\]\((?P<target>[^)]+)\)")
@@ -125,13 +125,13 @@ def run(command: Command) -> str:
     return result.output
 
 
-@pytest.mark.filterwarnings("ignore:at 7 of 8 levels")  # fewer documents than codes, and we are told
+@pytest.mark.filterwarnings("ignore:.*at 7 of 8 levels")  # fewer documents than codes, and we are told
 def test_every_command_and_the_python_block_run(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     shorten(monkeypatch, calls.append)
     printed = {str(command): run(command) for command in commands("genir")}
     assert len(printed) == len(commands("genir")) >= 14
-    assert calls == ["train-dense", "demo", "bench train", "schemes", "quality"]
+    assert calls == ["train-dense", "demo", "bench train", "schemes", "quality", "labels", "ablation"]
 
     for path in ("data/corpus.jsonl", "docids/docids.jsonl", "model/manifest.json", "generative.trec", "dense.json"):
         assert (workplace / "mine" / path).is_file(), path
@@ -166,12 +166,10 @@ def shorten(monkeypatch: pytest.MonkeyPatch, called: Callable[[str], None]) -> N
         called("train-dense")
         return {"facts": {"pairs": 0, "seconds": 0, "measure": "nDCG@10", "start_dev": 0, "best_dev": 0}}
 
-    def quality(*_: Any) -> dict[str, Any]:
-        called("quality")
-        return {"data": {"bm25": {"RR@10": {"mean": 0, "low": 0, "high": 0}}}}
-
     monkeypatch.setattr(experiments.dense_learning, "train_dense", train_dense)
-    monkeypatch.setattr(experiments.experiments, "EXPERIMENTS", {"quality": quality})
+    shown = {"data": {"bm25": {"RR@10": {"mean": 0, "low": 0, "high": 0}}}}
+    slow = {name: lambda *_, name=name: called(name) or shown for name in ("quality", "labels", "ablation")}
+    monkeypatch.setattr(experiments.experiments, "EXPERIMENTS", slow)
     monkeypatch.setattr(experiments.bench_train, "run", lambda *_, **__: called("bench train"))
     monkeypatch.setattr(experiments.journey, "run_demo", lambda *_, **__: called("demo"))
     monkeypatch.setattr(experiments.experiment_schemes, "run", schemes)

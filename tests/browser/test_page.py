@@ -74,7 +74,7 @@ def test_a_follow_up_goes_on_with_the_conversation_until_a_new_one_begins(visit:
     here.page.locator("#language").get_by_text("中文").click()
     here.page.get_by_role("button", name="新对话").wait_for()
     here.ask("And of Norway?")
-    here.piece("conversation").get_by_text("检索词：And of Norway? (capital)").wait_for()
+    here.piece("conversation").get_by_text("检索词：What is the capital of Norway?").wait_for()
     here.piece("grounded").get_by_text("Oslo is the capital of Norway.").wait_for()
     assert here.piece("conversation").locator("dd").count() == 2
 

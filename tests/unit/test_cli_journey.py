@@ -122,7 +122,7 @@ def test_a_changed_setting_is_made_anew_and_nothing_old_stays(journey: Journey) 
     assert journey.build("atomic").out.startswith(f"{journey.docids}: atomic, ")
     assert sorted(path.name for path in journey.docids.iterdir()) == ["docids.jsonl", "manifest.json", "scheme.json"]
     assert (journey.model / "encoder").is_dir()
-    journey.train(journey.config("seq2seq", "cross_entropy"))
+    assert journey.train(journey.config("seq2seq", "cross_entropy"), "--replace").code == 0
     assert sorted(path.name for path in journey.model.iterdir()) == [
         *(
             "config.json",

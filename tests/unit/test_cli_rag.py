@@ -121,7 +121,8 @@ def test_a_finished_checker_is_reused_and_another_replaced_where_asked_for(world
     before = (out / "checker.safetensors").read_bytes()
     kept = rag("train-checker", *options)
     assert str(kept.exception) == (
-        f"{out}: holds a finished checker of other inputs or settings; give the name of a new folder, or --replace to lose it"
+        f"{out}: holds a finished checker of other inputs or settings, or one that lacks a file; "
+        "give the name of a new folder, or --replace to lose it"
     )
     assert (out / "checker.safetensors").read_bytes() == before
     other = rag("train-checker", *options, "--replace")

@@ -127,7 +127,8 @@ def test_a_finished_reader_is_lost_only_where_asked_for(data: Path, encoder: Pat
     other = (*quick, "training.seed=1")
     refused = run(data, tmp_path, encoder, settings=other)
     assert str(refused.exception) == (
-        f"{tmp_path}: holds a finished reader of other inputs or settings; give the name of a new folder, or --replace to lose it"
+        f"{tmp_path}: holds a finished reader of other inputs or settings, or one that lacks a file; "
+        "give the name of a new folder, or --replace to lose it"
     )
     assert (tmp_path / "model.safetensors").read_bytes() == weights
     assert run(data, tmp_path, encoder, "--replace", settings=other).exit_code == 0

@@ -165,7 +165,9 @@ def test_other_settings_replace_a_finished_encoder_where_asked_for(data: Path, e
     (out / "manifest.json").write_text((out / "manifest.json").read_text().replace('"training.json"', '"vocab.txt"'))
     (out / "vocab.txt").write_bytes((out / "training.json").read_bytes())  # a file that the next encoder has none of
     fault = train_dense(data, out, encoder, "--resume").fault
-    assert fault.startswith(f"{out}: holds a finished encoder of other inputs or settings; give the name of a new ")
+    assert fault.startswith(
+        f"{out}: holds a finished encoder of other inputs or settings, or one that lacks a file; give the name of a new "
+    )
     assert (out / "vocab.txt").exists()
     assert train_dense(data, out, encoder, "--replace").code == 0
     assert not (out / "vocab.txt").exists()

@@ -84,7 +84,7 @@ def test_a_model_is_trained_again_for_another_encoder_or_a_deleted_file(tmp_path
     journey.build()
 
     def made() -> bytes:
-        assert journey.train().code == 0
+        assert journey.train(None, "--replace").code == 0
         return (journey.model / "manifest.json").read_bytes()
 
     first = made()
