@@ -7,7 +7,6 @@ overlap; an answer without a claim is an abstention, in the question's language.
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import cache
 
 from genir.protocols import IdentifierWriter, Retriever
 from genir.records import Answer, Citation, Claim, Document
@@ -19,7 +18,7 @@ from rag.measures.support import passages_of
 from rag.packing import count_words, cut
 from rag.reading import Reading
 from rag.sentences import words
-from rag.template import load_template, written_in
+from rag.template import unknown_for
 from rag.verdicts import judge
 from rag.verification import SupportChecker
 
@@ -32,7 +31,7 @@ def question_of(answer: Answer) -> str:
 
 def withdraw(answer: Answer) -> Answer:
     """The answer as an abstention; passages and confidence stay on record."""
-    unknown = _unknown(written_in(answer.question))
+    unknown = unknown_for(answer.question)
     return replace(answer, text=unknown, abstained=True, claims=(), citations=(), support=0.0, rivals=())
 
 
@@ -117,8 +116,3 @@ def identified(claim: Claim, written: Identifiers) -> Claim:
 
 def _cited(claims: Sequence[Claim]) -> tuple[Citation, ...]:
     return tuple(dict.fromkeys(citation for claim in claims for citation in claim.citations))
-
-
-@cache
-def _unknown(language: str) -> str:
-    return load_template("plain", language).unknown
