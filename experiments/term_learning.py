@@ -73,6 +73,11 @@ class TermConfig:
             raise ConfigError(
                 f"hidden is {self.hidden}, max_examples {self.max_examples}, dev_queries {self.dev_queries}: expected at least 1 of each"
             )
+        if self.examples.generator.source != "none" or self.examples.consistency.retriever != "none":
+            raise ConfigError(
+                "terms learn from questions, views of documents and model-free pseudo-queries alone: leave out [examples.generator] and "
+                "[examples.consistency]"
+            )
 
 
 def train_terms(data: Path, source: Path, config: TermConfig, out: Path, resume: bool = False) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from docids.table import DocIDTable
 from experiments import term_learning
 from experiments.retrieval import TrainedModel
 from experiments.term_learning import TermConfig, learn_terms
+from genir.config import from_mapping
+from genir.errors import ConfigError
 from genir.measures import evaluate
 from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig
 from genir.models.term_head import TermHead
@@ -158,3 +160,9 @@ def test_other_sets_are_scored_where_the_head_is(encoder: Path) -> None:
 def _weighing(head: TermHead, weight: float) -> TermHead:
     head.sequence_weight = weight
     return head
+
+
+@pytest.mark.parametrize("table", [{"generator": {"source": "trained"}}, {"consistency": {"retriever": "bm25"}}])
+def test_query_writers_and_their_filter_are_refused(table: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=r"model-free pseudo-queries alone: leave out \[examples.generator\]"):
+        from_mapping(TermConfig, {"examples": table}, "terms.toml")
