@@ -71,8 +71,7 @@ def citation_quality(
     The checker is called three times at most, whatever the number of answers. Raises ConfigError for at_most below 1,
     DataError for a cited document that is not among the documents.
     """
-    if at_most < 1:
-        raise ConfigError(f"at_most = {at_most}: expected at least one citation a claim")
+    _check(at_most)
     written = [
         (answer, replace(claim, citations=tuple(one for one in claim.citations if one.written)))
         for answer in answers
@@ -90,10 +89,14 @@ def attribution_quality(
     at_most: int = AT_MOST,
 ) -> dict[str, CitationQuality]:
     """As `citation_quality`, of all citations that an answer is shown with, whoever gave them."""
-    if at_most < 1:
-        raise ConfigError(f"at_most = {at_most}: expected at least one citation a claim")
+    _check(at_most)
     rows = [_row(answer, claim, documents, at_most) for answer in answers for claim in claims_of(answer)]
     return _quality(answers, rows, checker, threshold)
+
+
+def _check(at_most: int) -> None:
+    if at_most < 1:
+        raise ConfigError(f"at_most = {at_most}: expected at least one citation a claim")
 
 
 def _quality(
