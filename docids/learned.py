@@ -1,7 +1,7 @@
 """Identifiers that follow the model: codes assigned anew by the present encoder, balanced, distinct, few at a time.
 
 The ids' side of identifiers learned end to end (GenRet, Sun et al. 2023, arXiv:2304.04171): the model's side is
-`genir.reconstruction`, the rounds of both `experiments.learned_identifiers`. Codes change here alone, between two rounds
+`genir.reconstruction`, the rounds of both `experiments.training.learned_identifiers`. Codes change here alone, between two rounds
 of training, by assignment: no gradient passes through it. A document's codes are changed one level
 after the other, with the other levels held, so that all prefixes from that level on rebuild its vector better.
 

@@ -176,7 +176,7 @@ def inspect_table(
     if data is None:
         kept = {key: manifest["facts"][key] for key in NEED_EMBEDDINGS if key in manifest["facts"]}
         return diagnose_identifiers(table) | kept
-    from experiments.learning import check_same_corpus
+    from experiments.training.model import check_same_corpus
 
     corpus = load_dataset(data, strict=False).corpus
     check_same_corpus(manifest, sha256_of(data / "corpus.jsonl"), folder, data)
@@ -187,8 +187,8 @@ def inspect_table(
 
 def _vouched(folder: Path) -> tuple[Path, dict[str, Any]]:
     """Where the identifiers lie, and the manifest that vouches for them: their own, or that of the model they are part of."""
-    from experiments.learning import MADE_BY as MODEL_MADE_BY
-    from experiments.learning import STAGE as MODEL
+    from experiments.training.model import MADE_BY as MODEL_MADE_BY
+    from experiments.training.model import STAGE as MODEL
 
     for model, docids in ((folder, folder / DOCIDS), (folder.parent, folder)):
         of_model = docids.name == DOCIDS and docids.is_dir() and not (docids / MANIFEST).is_file()

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments.data_stage import build_docids
-from experiments.learning import train_model
-from experiments.model_config import ModelConfig
-from experiments.model_folder import history_of
 from experiments.report import REPORT, write_report
 from experiments.retrieval import build_retriever, is_searched, search_split
 from experiments.scoring import compare_runs
+from experiments.training.model import train_model
+from experiments.training.model_config import ModelConfig
+from experiments.training.model_folder import history_of
 from genir.embedding import DEFAULT_ENCODER
 from genir.formats import dataset_sha256, load_dataset
 from genir.manifest import MANIFEST, sha256_of, write_json, write_manifest

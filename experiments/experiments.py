@@ -9,20 +9,20 @@ from typing import Any
 
 
 def _quality(data: Path, out: Path, config: Path | None, work: Path) -> dict[str, Any]:
-    from experiments.experiment_quality import run
-    from experiments.quality_config import QualityConfig
+    from experiments.quality.config import QualityConfig
+    from experiments.quality.experiment import run
 
     return run(data, out, QualityConfig.read(config), work)
 
 
 def _ablation(data: Path, out: Path, config: Path | None, work: Path) -> dict[str, Any]:
-    from experiments.experiment_ablation import AblationConfig, run
+    from experiments.quality.ablation import AblationConfig, run
 
     return run(data, out, AblationConfig.read(config), work)
 
 
 def _labels(data: Path, out: Path, config: Path | None, work: Path) -> dict[str, Any]:
-    from experiments.experiment_labels import LabelsConfig, run
+    from experiments.quality.labels import LabelsConfig, run
 
     return run(data, out, LabelsConfig.read(config), work)
 

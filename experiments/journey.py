@@ -17,12 +17,12 @@ from docids.table import DocIDTable
 from experiments.atlas import Atlas, build_atlas
 from experiments.data_stage import build_docids, write_data
 from experiments.grounding import ground, grounding_table, side_by_side
-from experiments.learning import train_model
-from experiments.model_config import ModelConfig
 from experiments.report import write_report
 from experiments.retrieval import build_retriever, search_split
 from experiments.scoring import compare_runs, metrics_table
 from experiments.tables import show
+from experiments.training.model import train_model
+from experiments.training.model_config import ModelConfig
 from genir.embedding import DEFAULT_ENCODER
 from genir.errors import ArtefactError, DataError
 from genir.formats import dataset_sha256, read_answers, read_run, write_dataset

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from experiments.examples import judged_dev
 from experiments.registry import RERANKERS
 from experiments.retrieval import RERANK, Built, load_model_for
+from experiments.training.examples import judged_dev
 from genir.devices import pick_device
 from genir.errors import ArtefactError, ConfigError, unknown_name
 from genir.models.rerank_head import RerankHead

@@ -9,10 +9,10 @@ from typing import Any
 
 from docids.ngram import NgramTable
 from docids.views import ViewsTable
-from experiments.dense_learning import training_seconds
 from experiments.identifiers import Identifiers, load_identifiers, make_searcher
-from experiments.learning import MADE_BY, STAGE, check_same_corpus
 from experiments.registry import GENERATIVE, RETRIEVERS, model_loaders, option_of
+from experiments.training.dense import training_seconds
+from experiments.training.model import MADE_BY, STAGE, check_same_corpus
 from genir.config import from_mapping
 from genir.devices import Precision, pick_device, runs_in_bfloat16
 from genir.embedding import DEFAULT_ENCODER, TextEncoder

@@ -149,13 +149,13 @@ def test_every_command_and_the_python_block_run(workplace: Path, monkeypatch: py
 
 def shorten(monkeypatch: pytest.MonkeyPatch, called: Callable[[str], None]) -> None:
     """Let slow commands stop at their arguments, and the benchmark run a small network."""
-    import experiments.bench_constraint
-    import experiments.bench_decode
-    import experiments.bench_train
-    import experiments.dense_learning
+    import experiments.bench.constraint
+    import experiments.bench.decode
+    import experiments.bench.train
     import experiments.experiment_schemes
     import experiments.experiments
     import experiments.journey
+    import experiments.training.dense
     from genir.models.seq2seq import T5Shape
 
     def schemes(*_: Any, **__: Any) -> dict[str, Any]:
@@ -166,27 +166,27 @@ def shorten(monkeypatch: pytest.MonkeyPatch, called: Callable[[str], None]) -> N
         called("train-dense")
         return {"facts": {"pairs": 0, "seconds": 0, "measure": "nDCG@10", "start_dev": 0, "best_dev": 0}}
 
-    monkeypatch.setattr(experiments.dense_learning, "train_dense", train_dense)
+    monkeypatch.setattr(experiments.training.dense, "train_dense", train_dense)
     shown = {"data": {"bm25": {"RR@10": {"mean": 0, "low": 0, "high": 0}}}}
     slow = {name: lambda *_, name=name: called(name) or shown for name in ("quality", "labels", "ablation")}
     monkeypatch.setattr(experiments.experiments, "EXPERIMENTS", slow)
-    monkeypatch.setattr(experiments.bench_train, "run", lambda *_, **__: called("bench train"))
+    monkeypatch.setattr(experiments.bench.train, "run", lambda *_, **__: called("bench train"))
     monkeypatch.setattr(experiments.journey, "run_demo", lambda *_, **__: called("demo"))
     monkeypatch.setattr(experiments.experiment_schemes, "run", schemes)
     llama = save_tiny_llama(Path("tiny-llama"), layers=2, max_position_embeddings=4096)
     monkeypatch.setattr("experiments.registry.llama_folder", lambda name: llama)
     small = T5Shape(d_model=32, d_ff=64, num_layers=1, num_heads=2, d_kv=16)
-    bench = experiments.bench_decode.run
+    bench = experiments.bench.decode.run
     monkeypatch.setattr(
-        experiments.bench_decode,
+        experiments.bench.decode,
         "run",
         lambda docs, batch, beams, out, repeats, **options: bench(
             min(docs, 500), 4, beams, out, 1, shape=small, **options
         ),
     )
-    sizes = experiments.bench_constraint.run
+    sizes = experiments.bench.constraint.run
     monkeypatch.setattr(
-        experiments.bench_constraint, "run", lambda docs, out, data: sizes([1000, 2000], out, repeats=1, data=data)
+        experiments.bench.constraint, "run", lambda docs, out, data: sizes([1000, 2000], out, repeats=1, data=data)
     )
 
 

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from experiments.dense_learning import read_config
 from experiments.experiments import EXPERIMENTS
-from experiments.model_config import ModelConfig
-from experiments.rerank_learning import RerankConfig
-from experiments.term_learning import TermConfig
+from experiments.training.dense import read_config
+from experiments.training.model_config import ModelConfig
+from experiments.training.rerank import RerankConfig
+from experiments.training.terms import TermConfig
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "training.md").read_text(encoding="utf-8")
 SECTION = re.compile(r"^## `genir (?P<command>[\w-]+)`.*?\n(?P<text>.*?)(?=^## |\Z)", re.M | re.S)

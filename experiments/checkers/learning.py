@@ -20,7 +20,7 @@ from experiments.checkers.data import CheckerSet, scifact_rationales, swapped_pa
 from experiments.checkers.lessons import Questions, answer_lessons, span_lessons
 from experiments.checkers.scoring import auroc, score_statements
 from experiments.data_stage import tell_reused
-from experiments.training_folder import TrainingFolder
+from experiments.training.folder import TrainingFolder
 from genir.config import from_mapping, load_toml
 from genir.devices import pick_device, seed_everything
 from genir.embedding import DEFAULT_ENCODER, TextEncoder, encoder_fingerprint

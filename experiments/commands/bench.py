@@ -29,7 +29,7 @@ def decode(
     json_file: JsonFile = None,
 ) -> None:
     """Constrained beam search beside Hugging Face's generate with prefix_allowed_tokens_fn: same model, same results, queries/s."""
-    from experiments.bench_decode import run
+    from experiments.bench.decode import run
 
     run(docs, batch, beams, json_file, repeats, data=data, scheme=scheme, device=device)
 
@@ -45,7 +45,7 @@ def constraint(
     json_file: JsonFile = None,
 ) -> None:
     """The constraints alone: building, memory, loading, steps, whole searches, from a thousand to ten million identifiers."""
-    from experiments.bench_constraint import run
+    from experiments.bench.constraint import run
     from genir.errors import ConfigError
 
     try:
@@ -75,8 +75,8 @@ def train(
     json_file: JsonFile = None,
 ) -> None:
     """Our training loop beside Hugging Face's Trainer: same model, loss and examples; examples/s, what each measure brings, memory."""
-    from experiments.bench_train import BenchTraining, run
-    from experiments.model_config import ModelConfig
+    from experiments.bench.train import BenchTraining, run
+    from experiments.training.model_config import ModelConfig
 
     run(data, BenchTraining(examples, rounds, frozen_layers, memory), ModelConfig.read(config), json_file)
 
@@ -128,7 +128,7 @@ def generate(
     """The LLaMA engine beside Hugging Face's and vLLM: tokens/s, overlap, cache, utilisation; same weights, prompts and lengths."""
     from dataclasses import replace
 
-    from experiments.bench_generate import BenchSizes, run
+    from experiments.bench.generate import BenchSizes, run
     from experiments.generation.model import LlamaShape
 
     shape = LlamaShape(layers, hidden_size, intermediate_size, heads, kv_heads, vocab_size)

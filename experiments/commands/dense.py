@@ -47,8 +47,8 @@ def train_dense(
     The dev split is searched after every epoch, the start included, and the best weights are kept. What is made is a Hugging Face
     folder: give it to any command as --encoder. A finished folder of the same inputs and settings is reused.
     """
-    from experiments.dense_learning import read_config
-    from experiments.dense_learning import train_dense as run
+    from experiments.training.dense import read_config
+    from experiments.training.dense import train_dense as run
 
     facts = run(data, read_config(config, settings or [], encoder), out, resume, cache, replace)["facts"]
     print(
@@ -91,8 +91,8 @@ def tune_hybrid(
     """The share of tuned BM25 beside a dense encoder, under both normalisations, on the dev split."""
     from dataclasses import asdict
 
+    from experiments.quality.tuned_baselines import build_baselines
     from experiments.tables import show
-    from experiments.tuned_baselines import build_baselines
     from genir.formats import load_dataset
     from genir.manifest import write_json
 

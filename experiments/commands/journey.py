@@ -44,9 +44,9 @@ def schemes(
 ) -> None:
     """One model and one training over several identifier schemes, beside BM25, dense and their hybrid."""
     from experiments.experiment_schemes import SCHEMES, run
-    from experiments.model_config import ModelConfig
     from experiments.scoring import metrics_table
     from experiments.tables import show
+    from experiments.training.model_config import ModelConfig
 
     scored = run(data, out, ModelConfig.read(config), work, tuple(scheme or SCHEMES))
     if as_json:

@@ -184,7 +184,7 @@ def plan(
     as_json: Json = False,
 ) -> None:
     """What a model needs and can reach over N stages, without its weights: memory, requests that fit, idle share, tokens/s bound."""
-    from experiments.llm_plan import Wish, make_plan, parse_bytes, print_plan
+    from experiments.generation.llm_plan import Wish, make_plan, parse_bytes, print_plan
     from experiments.tables import show_facts
 
     wish = Wish(
@@ -224,7 +224,7 @@ def serve_llm(
     step_timeout: StepTimeout = _STEP_TIMEOUT,
 ) -> None:
     """Serve a LLaMA model with OpenAI's API: /v1/completions, /v1/chat/completions, /v1/models, /health. Ctrl-C ends it."""
-    from experiments.llm_plan import gigabytes
+    from experiments.generation.llm_plan import gigabytes
     from rag.serving.server import open_port, serve, url_of
 
     options = _options(
@@ -254,7 +254,7 @@ def _options(
     max_running: int = 64,
 ) -> "EngineOptions":
     """The engine's options from the commands'."""
-    from experiments.llm_plan import parse_bytes
+    from experiments.generation.llm_plan import parse_bytes
     from genir.devices import pick_device
     from rag.llama.engine import EngineOptions
 

@@ -61,8 +61,8 @@ def train(
     checkpoint; --resume goes on from there. A finished folder of the same inputs and configuration is reused. There are configurations
     to start from in experiments/configs in the source.
     """
-    from experiments.learning import train_model
-    from experiments.model_config import ModelConfig
+    from experiments.training.model import train_model
+    from experiments.training.model_config import ModelConfig
 
     facts = train_model(data, docids, ModelConfig.read(config), out, resume, cache, replace)["facts"]
     print(
@@ -82,8 +82,8 @@ def train_terms(
 
     Terms start as BM25's, tuned on the dev split; the model itself stays as it is. What is made is a model folder like any other.
     """
-    from experiments.term_learning import TermConfig
-    from experiments.term_learning import train_terms as run
+    from experiments.training.terms import TermConfig
+    from experiments.training.terms import train_terms as run
 
     facts = run(data, model, TermConfig.read(config), out, resume)["facts"]
     print(
@@ -105,8 +105,8 @@ def train_rerank(
 
     How long it learns is chosen on the dev split. Use it with `genir search --rerank head`.
     """
-    from experiments.rerank_learning import RerankConfig
-    from experiments.rerank_learning import train_rerank as run
+    from experiments.training.rerank import RerankConfig
+    from experiments.training.rerank import train_rerank as run
 
     facts = run(data, model, RerankConfig.read(config), out)["facts"]
     print(

@@ -146,7 +146,7 @@ def evaluate(
     on where it was.
     """
     from experiments.checkers.benchmark import default_checker
-    from experiments.experiment_grounding import run
+    from experiments.rag_evaluation.experiment import run
     from experiments.rag_evaluation.figures import differences, table
     from experiments.rag_evaluation.settings import GroundingConfig, split_generators, split_names, split_steps
     from experiments.reading import span_ships

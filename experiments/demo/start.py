@@ -7,8 +7,8 @@ from pathlib import Path
 from experiments.atlas import build_atlas
 from experiments.demo.examples import ATLAS_EXAMPLES, chinese_articles, examples_of
 from experiments.demo.library import Holdings, reader_labels
-from experiments.learning import MADE_BY, STAGE
 from experiments.reading import joint_folder, span_ships
+from experiments.training.model import MADE_BY, STAGE
 from genir.embedding import DEFAULT_ENCODER
 from genir.errors import ArtefactError, ConfigError
 from genir.formats import load_dataset

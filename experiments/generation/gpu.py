@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.generation.llm_plan import measured_bandwidth
 from experiments.generation.model import LLAMA_2_7B, LlamaShape, random_prompts, save_random_llama
 from experiments.generation.peers import HuggingFacePeer, OurPeer, Peer, Tokens, agreement, alternate, opened
-from experiments.llm_plan import measured_bandwidth
 from genir.errors import GenirError
 from genir.protocols import SamplingParams
 from rag.llama.config import read_config

@@ -19,11 +19,11 @@ from typing import Any
 from docids.spelling import spell
 from docids.table import DocIDTable
 from experiments.data_stage import tell_reused
-from experiments.examples import DevSet, make_examples
 from experiments.identifiers import load_identifiers
 from experiments.joint.settings import JointConfig
-from experiments.learning import check_same_corpus
-from experiments.training_folder import TrainingFolder, fingerprint
+from experiments.training.examples import DevSet, make_examples
+from experiments.training.folder import TrainingFolder, fingerprint
+from experiments.training.model import check_same_corpus
 from genir.constraints import PrefixTree
 from genir.devices import pick_device, seed_everything
 from genir.embedding import encoder_fingerprint

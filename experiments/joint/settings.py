@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from experiments.examples import ExamplesConfig
-from experiments.material import ConsistencyConfig, GeneratorConfig
+from experiments.training.examples import ExamplesConfig
+from experiments.training.material import ConsistencyConfig, GeneratorConfig
 from genir.config import from_mapping, load_toml
 from genir.errors import ConfigError
 from genir.models.causal_config import CausalConfig, LlamaShape

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from experiments.learning import MADE_BY, STAGE, check_same_corpus
 from experiments.rag_evaluation.questions import only
 from experiments.registry import GENERATIVE
 from experiments.retrieval import Built, build_retriever, is_searched, search_split
+from experiments.training.model import MADE_BY, STAGE, check_same_corpus
 from genir.embedding import DEFAULT_ENCODER
 from genir.errors import ConfigError
 from genir.formats import read_run

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.bench_constraint import run
-from experiments.constraint_baselines import BASELINES, Allowed
+from experiments.bench.constraint import run
+from experiments.bench.constraint_baselines import BASELINES, Allowed
 from genir.errors import ConfigError
 from genir.formats import write_dataset
 from genir.records import Dataset, Document
@@ -46,7 +46,7 @@ def test_baselines_allow_the_same(make: type[Allowed]) -> None:
 
 
 def test_the_step_is_the_constraints_part() -> None:
-    from experiments.constraint_work import step
+    from experiments.bench.constraint_work import step
     from genir.constraints import PrefixTree
 
     tree = PrefixTree.build([(1, 2), (1, 3), (4, 0)])

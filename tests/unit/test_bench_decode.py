@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from experiments.bench_decode import run
-from experiments.decoding_baseline import agree
-from experiments.decoding_cost import TimedConstraint, Unconstrained, operations
+from experiments.bench.decode import run
+from experiments.bench.decoding_baseline import agree
+from experiments.bench.decoding_cost import TimedConstraint, Unconstrained, operations
 from genir.beam_search import beam_search
 from genir.constraints import PrefixTree
 from genir.errors import ConfigError

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.bench_generate import SECTIONS, BenchSizes, run
+from experiments.bench.generate import SECTIONS, BenchSizes, run
 from experiments.generation.balance import costs_of
 from experiments.generation.curves import CurveSizes
 from experiments.generation.int8 import Int8Sizes, int8_cost, read

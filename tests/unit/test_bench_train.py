@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.bench_train import BASELINE, FROZEN, OURS, BenchTraining, run, sides
-from experiments.examples import ExamplesConfig
-from experiments.model_config import ModelConfig
-from experiments.training_memory import measure
-from experiments.training_sides import Case, time_side
+from experiments.bench.train import BASELINE, FROZEN, OURS, BenchTraining, run, sides
+from experiments.bench.training_memory import measure
+from experiments.bench.training_sides import Case, time_side
+from experiments.training.examples import ExamplesConfig
+from experiments.training.model_config import ModelConfig
 from genir.errors import ConfigError
 from genir.models.code_decoder import CodeDecoderConfig
 from genir.objectives import TrainingBatch

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from safetensors import SafetensorError
 
-from experiments import learning, material
+from experiments.training import material, model
 from genir.records import Dataset
 from tests.tiny_journey import TRAINING, Journey, genir
 
@@ -36,14 +36,14 @@ def leftovers(folder: Path) -> list[str]:
 def press_ctrl_c_at(evaluation: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """SIGINT arrives while training measures itself for the n-th time; the measurement itself is as ever."""
     calls = iter(range(1, 1000))
-    measure = learning.evaluate
+    measure = model.evaluate
 
     def interrupted(*arguments: Any) -> Any:
         if next(calls) == evaluation:
             os.kill(os.getpid(), signal.SIGINT)
         return measure(*arguments)
 
-    monkeypatch.setattr(learning, "evaluate", interrupted)
+    monkeypatch.setattr(model, "evaluate", interrupted)
 
 
 @pytest.mark.parametrize(("architecture", "objective"), [("code_decoder", "ranking"), ("seq2seq", "cross_entropy")])

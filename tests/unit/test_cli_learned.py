@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from docids.table import DocIDTable
-from experiments.learned_identifiers import ROUNDS
+from experiments.training.learned_identifiers import ROUNDS
 from genir.records import Dataset
 from tests.tiny_journey import TRAINING, Journey, genir
 
@@ -46,7 +46,7 @@ def test_learned_identifiers_are_inspected_within_their_model(
     journey: Journey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dev = itertools.count()  # every evaluation beats the one before, so that the last round's identifiers are kept
-    monkeypatch.setattr("experiments.learning._dev_figure", lambda *_: lambda: float(next(dev)))
+    monkeypatch.setattr("experiments.training.model._dev_figure", lambda *_: lambda: float(next(dev)))
     assert journey.train(journey.config(more=LEARNED)).code == 0
     figures = json.loads(genir("docids", "inspect", journey.model, "--json").out)
     assert (figures["scheme"], figures["documents"], figures["identifiers"]) == ("learned", 4, 4)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.rerank_learning import RerankConfig
+from experiments.training.rerank import RerankConfig
 from genir.config import from_mapping
 from genir.errors import ConfigError
 from genir.formats import read_run

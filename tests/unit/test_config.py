@@ -7,9 +7,9 @@ from typing import Literal
 import pytest
 
 from experiments.joint.settings import JointConfig
-from experiments.model_config import ModelConfig
-from experiments.quality_config import QualityConfig
-from experiments.term_learning import TermConfig
+from experiments.quality.config import QualityConfig
+from experiments.training.model_config import ModelConfig
+from experiments.training.terms import TermConfig
 from genir.config import from_mapping, load_toml
 from genir.errors import ConfigError
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.dense_learning import Questions, _at_most, _dev_pool, _training_and_dev, read_config
+from experiments.quality.tuned_baselines import build_baselines
 from experiments.retrieval import build_retriever
-from experiments.tuned_baselines import build_baselines
+from experiments.training.dense import Questions, _at_most, _dev_pool, _training_and_dev, read_config
 from genir.embedding import TextEncoder
 from genir.errors import DataError
 from genir.formats import write_dataset

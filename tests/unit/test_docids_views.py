@@ -8,7 +8,7 @@ import pytest
 from docids.residual import ResidualScheme
 from docids.table import DocIDTable
 from docids.views import VIEWS, View, ViewsScheme, ViewsTable
-from experiments.view_examples import view_examples
+from experiments.training.view_examples import view_examples
 from genir.errors import ArtefactError, ConfigError
 from genir.records import Document
 from genir.right_targets import RightTargets

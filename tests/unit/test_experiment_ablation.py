@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from experiments.experiment_quality import MEASURES
+from experiments.quality.experiment import MEASURES
 from genir.formats import load_dataset, read_run
 from genir.manifest import MANIFEST, read_manifest, sha256_of
 from genir.measures import evaluate, randomisation_test

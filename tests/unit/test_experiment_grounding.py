@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from experiments.experiment_grounding import STAGE
 from experiments.rag_evaluation import reading as rag_reading
 from experiments.rag_evaluation.arms import Searcher
+from experiments.rag_evaluation.experiment import STAGE
 from experiments.retrieval import Built
 from rag.mitigations.cost import Meter
 from tests.bridges import write_bridges

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from experiments.experiment_quality import MEASURES, score
+from experiments.quality.experiment import MEASURES, score
 from genir.embedding import TextEncoder
 from genir.formats import load_dataset, write_dataset, write_run
 from genir.manifest import read_manifest, write_json

@@ -9,10 +9,10 @@ import pytest
 
 import genir.embedding
 from experiments.atlas import Atlas, build_atlas
-from experiments.examples import ExamplesConfig
 from experiments.experiment_schemes import run as compare_schemes
 from experiments.journey import DEPTH, WRITTEN, run_demo
-from experiments.model_config import ModelConfig, ObjectiveConfig
+from experiments.training.examples import ExamplesConfig
+from experiments.training.model_config import ModelConfig, ObjectiveConfig
 from genir.errors import DataError
 from genir.formats import read_answers, write_dataset
 from genir.manifest import MANIFEST, write_manifest

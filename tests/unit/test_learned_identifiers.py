@@ -14,7 +14,14 @@ import torch
 from docids.learned import codes_of
 from docids.residual import ResidualScheme
 from docids.table import DocIDTable
-from experiments.learned_identifiers import ROUNDS, Learned, LearnedConfig, Lesson, discard_rounds, learn_identifiers
+from experiments.training.learned_identifiers import (
+    ROUNDS,
+    Learned,
+    LearnedConfig,
+    Lesson,
+    discard_rounds,
+    learn_identifiers,
+)
 from genir.embedding import TextEncoder
 from genir.errors import ArtefactError, ConfigError
 from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from docids.table import DocIDTable
-from experiments.examples import ExamplesConfig, make_examples
-from experiments.experiment_ablation import AblationConfig
-from experiments.experiment_labels import LabelsConfig
-from experiments.model_config import ModelConfig, ObjectiveConfig, build_model
-from experiments.quality_config import QualityConfig
+from experiments.quality.ablation import AblationConfig
+from experiments.quality.config import QualityConfig
+from experiments.quality.labels import LabelsConfig
 from experiments.registry import make_scheme
+from experiments.training.examples import ExamplesConfig, make_examples
+from experiments.training.model_config import ModelConfig, ObjectiveConfig, build_model
 from genir.embedding import TextEncoder
 from genir.errors import ConfigError, DataError
 from genir.models.code_decoder import CodeDecoderConfig

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.learning_curve import draw_curve
+from experiments.training.learning_curve import draw_curve
 from genir.errors import ArtefactError
 
 HISTORY = [{"step": 0, "loss": 0.0, "dev": 0.1}, {"step": 5, "loss": 2.0, "dev": 0.4}]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.llm_plan import (
+from experiments.generation.llm_plan import (
     StageNeed,
     Wish,
     bounds,
@@ -15,8 +15,8 @@ from experiments.llm_plan import (
     measured_bandwidth,
     parse_bytes,
 )
-from experiments.llm_plan import parameters as count
-from experiments.llm_shapes import find_shape
+from experiments.generation.llm_plan import parameters as count
+from experiments.generation.llm_shapes import find_shape
 from genir.errors import ArtefactError, ConfigError
 from tests.tiny_journey import genir
 

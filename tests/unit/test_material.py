@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from docids.table import DocIDTable
-from experiments import material
-from experiments.examples import ExamplesConfig, make_examples
-from experiments.learning import train_model
-from experiments.material import ConsistencyConfig, GeneratorConfig, gather_pseudo_queries
-from experiments.model_config import ModelConfig, ObjectiveConfig
-from experiments.teaching import TeacherConfig, ask_teacher
+from experiments.training import material
+from experiments.training.examples import ExamplesConfig, make_examples
+from experiments.training.material import ConsistencyConfig, GeneratorConfig, gather_pseudo_queries
+from experiments.training.model import train_model
+from experiments.training.model_config import ModelConfig, ObjectiveConfig
+from experiments.training.teaching import TeacherConfig, ask_teacher
 from genir.config import from_mapping
 from genir.distillation import TaughtRankingObjective
 from genir.errors import ConfigError, DataError

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from experiments.material import GeneratorConfig
-from experiments.model_folder import inputs_of
-from experiments.teaching import TeacherConfig
+from experiments.training.material import GeneratorConfig
+from experiments.training.model_folder import inputs_of
+from experiments.training.teaching import TeacherConfig
 from genir.formats import load_dataset
 from tests.quality_towns import write_towns
 

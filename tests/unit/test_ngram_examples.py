@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from docids.ngram import NgramScheme, NgramTable
-from experiments.ngram_examples import NgramConfig, ngram_examples
+from experiments.training.ngram_examples import NgramConfig, ngram_examples
 from genir.errors import ConfigError
 from genir.records import Document
 from genir.training import Example

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from experiments.experiment_ablation import WHOLE, AblationConfig
-from experiments.experiment_labels import LabelsConfig
-from experiments.quality_config import QualityConfig, seeded, shipped
+from experiments.quality.ablation import WHOLE, AblationConfig
+from experiments.quality.config import QualityConfig, seeded, shipped
+from experiments.quality.labels import LabelsConfig
 from genir.errors import ConfigError
 from retrievers.dense_training import DenseConfig
 

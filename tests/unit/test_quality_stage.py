@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments.experiment_quality import score
-from experiments.quality_config import QualityConfig
-from experiments.quality_stage import QualityStage
+from experiments.quality.config import QualityConfig
+from experiments.quality.experiment import score
+from experiments.quality.stage import QualityStage
+from experiments.quality.tuned_baselines import build_baselines
 from experiments.retrieval import build_retriever
-from experiments.tuned_baselines import build_baselines
 from genir.config import from_mapping
 from genir.errors import ConfigError
 from genir.formats import write_dataset

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from experiments.model_config import ModelConfig, make_objective
+from experiments.training.model_config import ModelConfig, make_objective
 from genir.distillation import TaughtRankingObjective, TeacherTable, Teaching
 from genir.errors import ConfigError
 from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from docids.table import DocIDTable
-from experiments import term_learning
 from experiments.retrieval import TrainedModel
-from experiments.term_learning import TermConfig, learn_terms
+from experiments.training import terms
+from experiments.training.terms import TermConfig, learn_terms
 from genir.config import from_mapping
 from genir.errors import ConfigError
 from genir.measures import evaluate
@@ -141,7 +141,7 @@ def test_examples_that_are_left_out_are_right_still(
             seen.append(right)
             super().__init__(trainee, right, sequence_weight)
 
-    monkeypatch.setattr(term_learning, "TermObjective", Listening)
+    monkeypatch.setattr(terms, "TermObjective", Listening)
     both = Qrels({f"train{i}": {f"d{i}": 1, "list": 1} for i in range(len(TOWNS))})
     dataset = replace(DATASET, qrels={**QRELS, "train": both})
     config = replace(CONFIG, max_examples=6, training=replace(CONFIG.training, epochs=0))

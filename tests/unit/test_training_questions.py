@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.training_questions import fewer_questions, take_questions
+from experiments.quality.training_questions import fewer_questions, take_questions
 from genir.formats import load_dataset, write_dataset
 from genir.manifest import MANIFEST
 from genir.records import Query

@@ -1,6 +1,6 @@
 """Our training loop beside Hugging Face's Trainer: the same model, loss and examples, examples a second, in the same run.
 
-The baseline is the Trainer out of the box (see `experiments.training_baseline`); the rungs above it give it our loop's measures one
+The baseline is the Trainer out of the box (see `experiments.bench.training_baseline`); the rungs above it give it our loop's measures one
 by one; the last ones freeze the lower part of the encoder. The encoder is real, the identifiers are random: only times, memory and
 the agreement of the first loss mean anything. Sides take turns in rounds, each with a fresh model; medians count.
 
@@ -21,13 +21,13 @@ import torch
 from rich.console import Console
 
 from experiments.atlas import build_atlas
-from experiments.decoding_cost import matrix_product_rate, operations
+from experiments.bench.decoding_cost import matrix_product_rate, operations
+from experiments.bench.training_baseline import Timed, TrainerMeasures
+from experiments.bench.training_memory import peak_memory
+from experiments.bench.training_sides import Case, Side, time_side
 from experiments.drawing import write_drawing
-from experiments.model_config import ModelConfig
 from experiments.tables import plain, show
-from experiments.training_baseline import Timed, TrainerMeasures
-from experiments.training_memory import peak_memory
-from experiments.training_sides import Case, Side, time_side
+from experiments.training.model_config import ModelConfig
 from genir.devices import attention_kernel, autocast, pick_device, runs_in_bfloat16
 from genir.errors import ConfigError, MissingExtraError
 from genir.formats import CORPUS, load_dataset

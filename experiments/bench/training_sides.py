@@ -9,9 +9,9 @@ from typing import Any
 
 from docids.random_control import RandomScheme
 from docids.table import DocIDTable
-from experiments.examples import make_examples
-from experiments.model_config import ModelConfig, build_model, make_objective
-from experiments.training_baseline import Timed, TrainerMeasures, train_by_trainer
+from experiments.bench.training_baseline import Timed, TrainerMeasures, train_by_trainer
+from experiments.training.examples import make_examples
+from experiments.training.model_config import ModelConfig, build_model, make_objective
 from genir.devices import Precision, seed_everything
 from genir.errors import ConfigError
 from genir.objectives import Objective

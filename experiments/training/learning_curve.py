@@ -1,6 +1,6 @@
 """A finished training's learning curve as a drawing: the dev figure and the mean loss over the steps.
 
-python -m experiments.learning_curve FOLDER/training.json --out CURVE.svg
+python -m experiments.training.learning_curve FOLDER/training.json --out CURVE.svg
 """
 
 from pathlib import Path

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from experiments.model_config import ModelConfig
 from experiments.registry import make_scheme, parse_settings
-from experiments.term_learning import TermConfig
+from experiments.training.model_config import ModelConfig
+from experiments.training.terms import TermConfig
 from genir.config import from_mapping, load_toml
 from genir.embedding import DEFAULT_ENCODER
 from genir.errors import ConfigError
@@ -29,7 +29,7 @@ _SET_HERE = {
 
 def shipped(name: str) -> Path:
     """A configuration that comes with the package: "quality", "labels" or "ablation"."""
-    return Path(__file__).parent / "configs" / f"{name}.toml"
+    return Path(__file__).parent.parent / "configs" / f"{name}.toml"
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from docids.table import DocIDTable
-from experiments.examples import KINDS
-from experiments.material import digest_of, lexical_or_dense
+from experiments.training.examples import KINDS
+from experiments.training.material import digest_of, lexical_or_dense
 from genir.distillation import Distance, TeacherTable
 from genir.embedding import DEFAULT_ENCODER, encoder_fingerprint
 from genir.errors import ConfigError, DataError, unknown_name

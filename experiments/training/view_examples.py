@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from docids.views import ViewsTable
-from experiments.teaching import TeacherConfig
+from experiments.training.teaching import TeacherConfig
 from genir.errors import ConfigError
 from genir.records import DocIDTokens
 from genir.training import Example

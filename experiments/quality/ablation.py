@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from experiments.experiment_quality import Figures, named, score
-from experiments.quality_config import QualityConfig, shipped
-from experiments.quality_stage import QualityStage
+from experiments.quality.config import QualityConfig, shipped
+from experiments.quality.experiment import Figures, named, score
+from experiments.quality.stage import QualityStage
 from genir.config import load_toml
 from genir.errors import ConfigError, unknown_name
 from genir.formats import dataset_sha256

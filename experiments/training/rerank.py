@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 from experiments.data_stage import tell_reused
-from experiments.examples import DevSet, judged_dev
-from experiments.learning import DEV_MEASURE, MADE_BY, STAGE, check_same_corpus
-from experiments.model_folder import copy_model
 from experiments.reranking import planning_of
 from experiments.retrieval import RERANK
+from experiments.training.examples import DevSet, judged_dev
+from experiments.training.model import DEV_MEASURE, MADE_BY, STAGE, check_same_corpus
+from experiments.training.model_folder import copy_model
 from genir.config import from_mapping, load_toml
 from genir.errors import ArtefactError, ConfigError, DataError
 from genir.formats import CORPUS, load_dataset

@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from experiments import fm_index_cost
-from experiments.constraint_baselines import BASELINES, measure
-from experiments.constraint_plot import write_plot
-from experiments.constraint_work import (
+from experiments.bench import fm_index_cost
+from experiments.bench.constraint_baselines import BASELINES, measure
+from experiments.bench.constraint_plot import write_plot
+from experiments.bench.constraint_work import (
     BEAMS,
     CODES,
     LENGTH,

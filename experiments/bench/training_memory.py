@@ -6,7 +6,7 @@ import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from experiments.training_sides import Case, Side, time_side
+from experiments.bench.training_sides import Case, Side, time_side
 
 
 def peak_memory(case: Case, side: Side, max_minutes: float = 0.25, max_steps: int = 8) -> dict[str, float]:

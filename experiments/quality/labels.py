@@ -1,16 +1,16 @@
 """Experiment `labels`: how many training questions it takes. Every system of `quality`, with 1 %, 10 % and all of them.
 
 Shares are of the questions that `quality` learns from (`max_questions`), drawn once, the fewer among the more
-(`experiments.training_questions`). What is tuned on dev sees the whole dev split throughout.
+(`experiments.quality.training_questions`). What is tuned on dev sees the whole dev split throughout.
 """
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.experiment_quality import Figures, named, score
-from experiments.quality_config import QualityConfig, shipped
-from experiments.quality_stage import QualityStage
+from experiments.quality.config import QualityConfig, shipped
+from experiments.quality.experiment import Figures, named, score
+from experiments.quality.stage import QualityStage
 from genir.config import load_toml
 from genir.errors import ConfigError, DataError
 from genir.formats import dataset_sha256

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from docids.table import DocIDTable
-from experiments.material import ConsistencyConfig, GeneratorConfig
+from experiments.training.material import ConsistencyConfig, GeneratorConfig
 from genir.errors import ConfigError, DataError
 from genir.pseudo_queries import PseudoQuery, PseudoQueryConfig, make_pseudo_queries
 from genir.records import Dataset, Document, Qrels, Query

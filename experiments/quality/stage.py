@@ -26,18 +26,18 @@ from typing import Any
 
 from docids.views import NAME as VIEWS
 from experiments.data_stage import build_docids
-from experiments.dense_learning import train_dense
-from experiments.learning import train_model
-from experiments.model_config import ModelConfig
-from experiments.model_folder import history_of
-from experiments.quality_config import FINE_TUNED, QualityConfig, seeded
+from experiments.quality.config import FINE_TUNED, QualityConfig, seeded
+from experiments.quality.training_questions import fewer_questions
+from experiments.quality.tuned_baselines import build_baselines
 from experiments.registry import parse_settings
-from experiments.rerank_learning import RerankConfig, train_rerank
 from experiments.reranking import RerankChoice, rerank
 from experiments.retrieval import Built, build_retriever, is_searched, search_split
-from experiments.term_learning import train_terms
-from experiments.training_questions import fewer_questions
-from experiments.tuned_baselines import build_baselines
+from experiments.training.dense import train_dense
+from experiments.training.model import train_model
+from experiments.training.model_config import ModelConfig
+from experiments.training.model_folder import history_of
+from experiments.training.rerank import RerankConfig, train_rerank
+from experiments.training.terms import train_terms
 from genir.embedding import encoder_fingerprint
 from genir.errors import ConfigError
 from genir.formats import CORPUS, QRELS, QUERIES, load_dataset

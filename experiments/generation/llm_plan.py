@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from experiments.llm_shapes import find_shape
+from experiments.generation.llm_shapes import find_shape
 from genir.errors import ConfigError, unknown_name
 
 if TYPE_CHECKING:

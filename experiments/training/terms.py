@@ -19,10 +19,10 @@ import torch
 
 from docids.table import DocIDTable
 from experiments.data_stage import tell_reused
-from experiments.examples import DevSet, ExamplesConfig, make_examples
-from experiments.learning import DEV_MEASURE, MADE_BY, STAGE, check_same_corpus
-from experiments.model_folder import copy_model
 from experiments.retrieval import RERANK, TERMS, TrainedModel
+from experiments.training.examples import DevSet, ExamplesConfig, make_examples
+from experiments.training.model import DEV_MEASURE, MADE_BY, STAGE, check_same_corpus
+from experiments.training.model_folder import copy_model
 from genir.config import from_mapping, load_toml
 from genir.devices import seed_everything
 from genir.errors import ArtefactError, ConfigError

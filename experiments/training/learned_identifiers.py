@@ -23,7 +23,7 @@ import numpy as np
 
 from docids.learned import Reassignment, codes_of
 from docids.table import DocIDTable
-from experiments.learned_rounds import BEST, Round, codebooks_of
+from experiments.training.learned_rounds import BEST, Round, codebooks_of
 from genir.checkpoint import Progress
 from genir.errors import ArtefactError, ConfigError
 from genir.models.code_decoder import CodeDecoder

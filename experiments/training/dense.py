@@ -14,7 +14,7 @@ from typing import Any
 
 from experiments.data_stage import tell_reused
 from experiments.registry import configured
-from experiments.training_folder import TrainingFolder, fingerprint
+from experiments.training.folder import TrainingFolder, fingerprint
 from genir.config import from_mapping
 from genir.devices import pick_device, seed_everything
 from genir.embedding import TextEncoder, encoder_fingerprint

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from docids.ngram import NAME as NGRAM
 from docids.table import DocIDTable
-from experiments.examples import ExamplesConfig
-from experiments.learned_identifiers import LearnedConfig
-from experiments.ngram_examples import NgramConfig
-from experiments.teaching import TeacherConfig
+from experiments.training.examples import ExamplesConfig
+from experiments.training.learned_identifiers import LearnedConfig
+from experiments.training.ngram_examples import NgramConfig
+from experiments.training.teaching import TeacherConfig
 from genir.config import from_mapping, load_toml
 from genir.devices import pick_device
 from genir.distillation import TaughtRankingObjective, TeacherTable, Teaching

@@ -4,8 +4,8 @@ import shutil
 from collections.abc import Collection
 from pathlib import Path
 
-from experiments.material import GeneratorConfig
-from experiments.teaching import TeacherConfig
+from experiments.training.material import GeneratorConfig
+from experiments.training.teaching import TeacherConfig
 from genir.embedding import encoder_fingerprint
 from genir.formats import CORPUS, QRELS, QUERIES
 from genir.manifest import MANIFEST, sha256_of

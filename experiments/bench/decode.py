@@ -23,9 +23,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from experiments.decoding_baseline import Found, agree, generate, prefix_allowed_tokens_fn
-from experiments.decoding_cases import Case, random_t5, semantic, titles
-from experiments.decoding_cost import TimedConstraint, Unconstrained, matrix_product_rate, operations
+from experiments.bench.decoding_baseline import Found, agree, generate, prefix_allowed_tokens_fn
+from experiments.bench.decoding_cases import Case, random_t5, semantic, titles
+from experiments.bench.decoding_cost import TimedConstraint, Unconstrained, matrix_product_rate, operations
 from experiments.drawing import write_drawing
 from genir.beam_search import beam_search
 from genir.constraints import PrefixTree

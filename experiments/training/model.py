@@ -1,6 +1,6 @@
 """The training stage: a data folder and its identifiers -> a model folder.
 
-A model is trained on what `experiments.examples` makes, measured on the dev split while it learns, and kept.
+A model is trained on what `experiments.training.examples` makes, measured on the dev split while it learns, and kept.
 """
 
 import shutil
@@ -17,16 +17,16 @@ from docids.ngram import NgramTable
 from docids.table import DocIDTable
 from docids.views import ViewsTable
 from experiments.data_stage import tell_reused
-from experiments.examples import DevSet, make_examples
 from experiments.identifiers import Identifiers, load_identifiers, make_searcher, one_each
-from experiments.learned_identifiers import Lesson, discard_rounds, learn_identifiers
-from experiments.material import gather_pseudo_queries
-from experiments.model_config import ModelConfig, build_model, make_objective
-from experiments.model_folder import MATERIAL, WRITTEN, inputs_of
-from experiments.ngram_examples import ngram_examples
-from experiments.teaching import ask_teacher
-from experiments.training_folder import TrainingFolder, fingerprint
-from experiments.view_examples import check_views, view_examples
+from experiments.training.examples import DevSet, make_examples
+from experiments.training.folder import TrainingFolder, fingerprint
+from experiments.training.learned_identifiers import Lesson, discard_rounds, learn_identifiers
+from experiments.training.material import gather_pseudo_queries
+from experiments.training.model_config import ModelConfig, build_model, make_objective
+from experiments.training.model_folder import MATERIAL, WRITTEN, inputs_of
+from experiments.training.ngram_examples import ngram_examples
+from experiments.training.teaching import ask_teacher
+from experiments.training.view_examples import check_views, view_examples
 from genir.devices import seed_everything
 from genir.errors import ArtefactError
 from genir.formats import load_dataset

@@ -1,7 +1,7 @@
 """Experiment `quality`: our best generative model beside BM25, a fine-tuned dense encoder and their hybrid, each at its best.
 
 Compared on every split that nothing is learnt from (test, and whatever else a data set has); the systems are those of
-`experiments.quality_stage`. With several seeds a system's value for a query is the mean over them. p-values are of paired
+`experiments.quality.stage`. With several seeds a system's value for a query is the mean over them. p-values are of paired
 randomisation tests, Holm-corrected over the systems and measures that are tested against the same one. A query is "seen" where one of
 the documents that it needs has questions among those that were learnt from; both parts have intervals and tests of their own.
 """
@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from experiments.quality_config import QualityConfig
-from experiments.quality_stage import QualityStage
+from experiments.quality.config import QualityConfig
+from experiments.quality.stage import QualityStage
 from experiments.summary_file import merge_summary
 from genir.formats import dataset_sha256, read_run
 from genir.manifest import provenance, write_json
