@@ -103,7 +103,7 @@ def tune_threshold(
 def answer_loss(answer: Answer, query: Query, loss: Loss) -> float:
     """1 for a wrong answer, else 0; hallucination where the question has no accepted answer that could be contradicted."""
     if loss == "fact-conflicting" and query.answers:
-        return float(not answer.abstained and fact_conflicting(answer.text, query.answers))
+        return float(not answer.abstained and fact_conflicting(answer.text, query.answers, answer.question))
     return score_answer(answer, query)["hallucination"]
 
 

@@ -104,15 +104,15 @@ def agreeing(answered: Answered) -> dict[str, bool]:
     Agreement is that of `rag.measures.hallucination.fact_conflicting`.
     """
     return {
-        query.query_id: says(answer.text, query.answers) and not answer.abstained
+        query.query_id: says(answer.text, query.answers, answer.question) and not answer.abstained
         for query, answer in zip(answered.queries, answered.answers, strict=True)
         if query.answers
     }
 
 
-def says(text: str, accepted: Sequence[str]) -> bool:
-    """Whether a text agrees with one of the answers: as a short answer, or inside a sentence."""
-    return not fact_conflicting(text, accepted)
+def says(text: str, accepted: Sequence[str], question: str) -> bool:
+    """Whether a text that answers the question agrees with one of the answers: as a short answer, or inside a sentence."""
+    return not fact_conflicting(text, accepted, question)
 
 
 def restricted(values: PerQuery, query_ids: Sequence[str]) -> PerQuery:

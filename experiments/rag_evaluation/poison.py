@@ -131,7 +131,9 @@ def _flips(after: Answered, swaps: Mapping[str, Swap], before: Mapping[str, bool
     """What the swap did: over all questions, and over those that were answered rightly before."""
     keeps = agreeing(after)
     follows = {
-        one.query_id: not one.abstained and not keeps[one.query_id] and says(one.text, [swaps[one.query_id].substitute])
+        one.query_id: not one.abstained
+        and not keeps[one.query_id]
+        and says(one.text, [swaps[one.query_id].substitute], one.question)
         for one in after.answers
     }
     right = [query_id for query_id in follows if before[query_id]]

@@ -152,7 +152,7 @@ def flips(
 
 
 def _gives_in(answer: Answer, named: str) -> bool:
-    return not answer.abstained and says(answer.text, [named])
+    return not answer.abstained and says(answer.text, [named], answer.question)
 
 
 def _around(text: str, start: int, end: int) -> str:

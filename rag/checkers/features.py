@@ -23,6 +23,7 @@ from genir.words import ENGLISH_STOPWORDS
 from rag.attribution import lexical_support
 from rag.checkers.embedding import embed_once
 from rag.checkers.spans import Kind, Place, Standing, kind_of, stand, words_in
+from rag.measures.answer_type import AMOUNTS, COUNTS
 from rag.sentences import split_sentences
 from rag.verification import Statement, telling_words
 
@@ -166,7 +167,7 @@ def asks_for(question: str) -> str:
     """What kind of answer an English question asks for, by its question word; "other" without one."""
     said = [word.text for word in words_in(question)]
     text = f" {' '.join(said)} "
-    if " how many " in text or " how much " in text or " what percentage " in text or " how long " in text:
+    if any(f" {phrase} " in text for phrase in (*COUNTS, *AMOUNTS)):
         return "number"
     if " year " in text:
         return "year"

@@ -1,11 +1,15 @@
 """What kind of answer a question asks for, and whether an answer is plainly of another kind.
 
-Four kinds, by the question word: a person (who), a time (when, what year), a number (how many), a place (where), in
-English and Chinese. The check is meant to be right where it says "no": "Gustave Eiffel" answers no "when", "1889" no
-"who". It cannot tell a person from a place.
+Five kinds, by the question word: a person (who), a time (when, what year), a number (how many), an amount (how much, how old, how
+long: a number, a duration, or a word of degree such as "very deep"), a place (where), in English and Chinese. The check is meant to be
+right where it says "no": "Gustave Eiffel" answers no "when", "1889" no "who". It cannot tell a person from a place.
 
-Known gaps: other questions ("which country", "why") are not judged, nor those with two question words of different
-kinds; a person named by a number alone, and a place given as a street number, look wrong.
+`COUNTS` and `AMOUNTS` are what the features of the trained checker take for questions of number (`rag.checkers.features`): whoever changes
+them has to train it again. The measure reads more questions besides, `_MORE_COUNTS` and `_MORE_AMOUNTS`.
+
+Known gaps: other questions ("which country", "why", "how far did he go": perhaps a place; 多重: also "multiple") are not judged, nor those
+with two question words of different kinds; a person named by a number alone, and a place given as a street number, look wrong; an amount
+told by a comparison without a word of degree ("like a cathedral") looks wrong, too.
 """
 
 import re
@@ -16,12 +20,21 @@ from genir.words import ENGLISH_STOPWORDS
 from rag.measures.numbers import numbers
 from rag.sentences import words
 
-AnswerType = Literal["person", "time", "number", "place"]
+AnswerType = Literal["person", "time", "number", "amount", "place"]
+COUNTS = ("how many", "what percentage")
+AMOUNTS = ("how much", "how long")
+
+_MORE_COUNTS = "which percentage|(?:what|which) (?:number|percent|proportion|share)"
+_MORE_AMOUNTS = (
+    "how (?:old|tall|high|big|large|deep|fast|heavy|wide|far (?:is|are|was|were|away|from|apart|above|below))"
+)
 
 _PERIOD = "year|date|century|decade|month"
 _VERB = r"(?=\W*$| (?:did|do|does|was|were|is|are|has|have|had|will|would|can|could|the|he|she|it|they)\b)"  # not "disaster"
 _ENGLISH: tuple[tuple[str, AnswerType | None], ...] = (
-    (r"how many|(?:what|which) (?:number|percentage|percent|proportion|share)", "number"),
+    ("|".join((*COUNTS, _MORE_COUNTS)), "number"),
+    (r"how long ago", "time"),
+    ("|".join((*AMOUNTS, _MORE_AMOUNTS)), "amount"),
     (rf"(?:what|which) (?:\w+ )?(?:{_PERIOD})s?{_VERB}", "time"),
     (r"since when|when", "time"),
     (r"who|whom|whose", "person"),
@@ -35,6 +48,7 @@ _OPENING = re.compile(r"(?:\w+ ){0,2}", re.I)  # "in what year", "from about whe
 _CHINESE: tuple[tuple[str, AnswerType], ...] = (
     (r"什[么麼][时時][候间間]|何[时時年]|哪一?[年天月日]|哪[个個]世[纪紀]|几月|幾月", "time"),
     (r"多少|几[个個名位次种種条條只隻座所岁歲]|幾[个個名位次種条條隻座所歲]", "number"),
+    (r"(?<![很许許最更太众眾])多[长長高大远遠深快宽寬久]", "amount"),
     (r"[谁誰]|哪位|何人", "person"),
     (r"哪[里裡儿兒]|何[处處地]|什[么麼]地方", "place"),
 )
@@ -53,6 +67,14 @@ _TIME = frozenset(
     annually daily weekly monthly yearly always never immediately later earlier shortly recently prehistoric antiquity
     medieval renaissance revolution easter christmas birth death""".split()
 )
+_DEGREE = frozenset(
+    """long short tall high low deep shallow big large small huge tiny wide broad narrow heavy light fast slow quick old young
+    far near close away distance length height depth width breadth size weight speed age longer shorter taller higher lower
+    deeper bigger heavier faster slower older younger farther further same much second seconds minute minutes forever life
+    lifetime foot feet inch inches yard yards mile miles metre metres meter meters kilometre kilometres kilometer kilometers
+    pound pounds ton tons kilogram kilograms free fortune""".split()
+)
+_CHINESE_DEGREE = re.compile("[长長短高低大小远遠近深浅淺快慢宽寬窄久重轻輕老]")
 _CHINESE_TIME = re.compile("[年月日天时時春夏秋冬昨今明初末战戰前后後朝代]|世[纪紀]|期[间間]|星期|[周週]")
 _CHINESE_QUANTITY = re.compile("[没沒无無零半全所有几幾数數多少两兩一二三四五六七八九十百千万萬亿億]")
 _IDLE = ENGLISH_STOPWORDS | frozenset(
@@ -61,7 +83,7 @@ _IDLE = ENGLISH_STOPWORDS | frozenset(
 
 
 def expected_type(question: str) -> AnswerType | None:
-    """The kind of answer that a question asks for; None where that is not one of the four, or not plain."""
+    """The kind of answer that a question asks for; None where that is not one of the five, or not plain."""
     plain = unicodedata.normalize("NFKC", question)
     chinese = {kind for pattern, kind in _CHINESE if re.search(pattern, plain)}
     if chinese:
@@ -79,16 +101,20 @@ def expected_type(question: str) -> AnswerType | None:
 def is_of_another_type(answer: str, expected: AnswerType) -> bool:
     """Whether an answer is plainly not of the expected kind.
 
-    A number or a time must be said by a numeral or a word for one; a person or a place must be more than numbers and
-    times. An answer without any word is of no kind.
+    A number or a time must be said by a numeral or a word for one, an amount by these or by a word of degree; a person or a place must be
+    more than numbers and times. An answer without any word is of no kind.
     """
     said = words(answer)
     if not said:
         return True
+    counted = bool(numbers(answer) or "%" in answer or _QUANTITY & set(said) or _CHINESE_QUANTITY.search(answer))
+    timed = bool(numbers(answer) or _TIME & set(said) or _CHINESE_TIME.search(answer))
     if expected == "number":
-        return not (numbers(answer) or "%" in answer or _QUANTITY & set(said) or _CHINESE_QUANTITY.search(answer))
+        return not counted
+    if expected == "amount":
+        return not (counted or timed or _DEGREE & set(said) or _CHINESE_DEGREE.search(answer))
     if expected == "time":
-        return not (numbers(answer) or _TIME & set(said) or _CHINESE_TIME.search(answer))
+        return not timed
     return _only_numbers_and_times(answer)
 
 

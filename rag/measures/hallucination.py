@@ -15,10 +15,12 @@ claim can neither be supported nor contradicted from it (and may be true).
 
 Invariants: one answer may be of several kinds; an abstention is of none. A contradiction is what a checker calls one: of
 one that sees none (`rag.verification.verdicts_of`), the lexical one for instance, intrinsic is not defined. Known gaps: subject and type
-are judged by their looks (`rag.measures.names`), and only where that is plain. Fact-conflicting is string matching, so that a right
-answer in other words conflicts, as it does for exact match; a part of an accepted answer agrees with it, since "Eiffel" must agree with
-"Gustave Eiffel", and with that "John" with "John Smith" and "France" with "King of France"; rivals beside the right answer are seen
-in short answers and lists only, not in sentences, and not where they are neither names nor numbers, or up to three unjoined words.
+are judged by their looks (`rag.measures.names`), and only where that is plain; what a sentence denies, by rules
+(`rag.measures.negation`). Fact-conflicting is string matching, so that a right answer in other words conflicts, as it does for exact
+match; a part of an accepted answer agrees with it, since "Eiffel" must agree with "Gustave Eiffel", and with that "John" with "John
+Smith" and "France" with "King of France"; rivals beside the right answer are seen in short answers and lists only, not in sentences, and
+not where they are neither names nor numbers, or up to three unjoined words; an answer that asserts the right one in one clause and denies
+it in another agrees.
 """
 
 import re
@@ -31,6 +33,7 @@ from genir.words import ENGLISH_STOPWORDS
 from rag.attribution import contains
 from rag.measures.answer_type import expected_type, is_of_another_type
 from rag.measures.names import is_unspaced, name_words, pairs
+from rag.measures.negation import asserted, stretches
 from rag.measures.numbers import canonical_words, numbers
 from rag.measures.support import ClaimSupport, check_once, claims_of, document_of
 from rag.sentences import words
@@ -40,9 +43,8 @@ _SENTENCE = 6  # words from which on an uncited answer is taken for a sentence w
 _JOINED = re.compile(r"[;/&、；]|\b(?:and|or)\b|或", re.I)  # what stands between answers that are offered side by side
 _SAME_NAME = 3  # words beside an accepted answer that may be the rest of its name
 _YEARS = range(1000, 2100)
-_NEGATIONS = frozenset(
-    """not no never without neither nor nobody none cannot isn wasn aren weren doesn didn don hasn haven hadn won wouldn""".split()
-) | frozenset("不没沒非无無未别別")
+_IDLE = ENGLISH_STOPWORDS - {"no", "not"}
+_DENIED = "¬"  # in front of a word that a negation reaches
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +99,20 @@ def is_of_another_subject(question: str, answer: str, sources: Sequence[str] = (
     return len(words(answer)) >= _SENTENCE and bool(own) and not asked & _subjects(answer)
 
 
-def fact_conflicting(answer: str, accepted: Sequence[str], question: str = "") -> bool:
+def fact_conflicting(answer: str, accepted: Sequence[str], question: str) -> bool:
     """Whether an answer contradicts every accepted one, or offers rivals beside it; False where none is known.
 
-    Two answers agree where the words of one stand in the other (of Chinese: as one run), numbers by value, and what is
-    left over does not negate. "Gustave Eiffel, an engineer" agrees with "Eiffel", "5 million" does not agree with "5",
-    nor "not Paris" with "Paris". Rivals, of a short answer or a list: names or numbers of the same kind that stand neither in an
-    accepted answer nor in the question ("1066 1067", "North Korea and South Korea").
+    Two answers agree where the words of one stand in the other (of Chinese: as one run), numbers by value, asserted or denied alike
+    (`rag.measures.negation`). "Gustave Eiffel, an engineer" agrees with "Eiffel", and so does "Eiffel, not Koechlin"; "5 million" does not
+    agree with "5", nor "not Paris" with "Paris". Rivals, of a short answer or a list: names or numbers of the same kind that it asserts and
+    that stand neither in an accepted answer nor in the question ("1066 1067", "North Korea and South Korea").
     """
-    said = _telling(answer)
-    agreed = [gold for gold in accepted if _agree(said, _telling(gold))]
+    said = _telling(answer, question)
+    agreed = [gold for gold in accepted if _agree(said, _telling(gold, question))]
     if not agreed:
         return bool(accepted)
-    return _is_bare(answer) and _offers_rivals(answer, agreed, " ".join((*accepted, question)))
+    known = " ".join((*accepted, question))
+    return _is_bare(answer) and _offers_rivals(asserted(answer, question), agreed, known)
 
 
 def source_conflicts(
@@ -179,10 +182,10 @@ def _subjects(text: str) -> set[str]:
     return set(words(text)) | pairs(text)
 
 
-def _telling(text: str) -> list[str]:
-    """The canonical words without those that tell nothing ("in 1889"), unless there are no others."""
-    said = canonical_words(text)
-    return [word for word in said if word in _NEGATIONS or word not in ENGLISH_STOPWORDS] or said
+def _telling(text: str, question: str = "") -> list[str]:
+    """The canonical words without those that tell nothing ("in 1889"), unless there are no others; denied ones are marked."""
+    said = [(word, _DENIED * part.denied) for part in stretches(text, question) for word in canonical_words(part.text)]
+    return [mark + word for word, mark in said if word not in _IDLE] or [mark + word for word, mark in said]
 
 
 def _agree(said: Sequence[str], gold: Sequence[str]) -> bool:
@@ -190,6 +193,4 @@ def _agree(said: Sequence[str], gold: Sequence[str]) -> bool:
         return list(said) == list(gold)
     short, long = (said, gold) if len(said) <= len(gold) else (gold, said)
     scattered = set(short) <= set(long) and not any(is_unspaced(word) for word in short)
-    if not (contains(long, short) or scattered):
-        return False
-    return bool(_NEGATIONS & set(long)) == bool(_NEGATIONS & set(short))
+    return contains(long, short) or scattered

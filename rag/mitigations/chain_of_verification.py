@@ -40,7 +40,8 @@ class Checked:
         """1 where the reader confirms what was expected, -1 where it says something else, 0 where it does not know."""
         if self.said.abstained or not self.check.expected:
             return 0
-        return -1 if fact_conflicting(take_markers(self.said.text)[0], [self.check.expected]) else 1
+        said, _ = take_markers(self.said.text)
+        return -1 if fact_conflicting(said, [self.check.expected], self.check.question) else 1
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,8 @@ class ChainOfVerification:
                 fallen.append(row)
         before = [richer[row] for row in fallen]
         for row, answer in zip(fallen, read_again(before, self.tools, documents), strict=True):
-            same = not answer.abstained and not fact_conflicting(answer.text, [answers[row].text])
+            fell = answers[row]
+            same = not answer.abstained and not fact_conflicting(answer.text, [fell.text], question_of(fell))
             revised[row] = withdraw(answer) if same else answer
         return revised
 

@@ -6,6 +6,7 @@ import pytest
 from genir.errors import ArtefactError, ConfigError, DataError
 from genir.records import Answer, Document, Query
 from rag.abstention import Threshold, answer_loss, guaranteed_risk, least_risk, risk_bound, tune_threshold
+from rag.measures.hallucination import fact_conflicts
 from rag.mitigations.abstaining import Abstention
 from rag.mitigations.step import Mitigation, apply
 
@@ -111,6 +112,17 @@ def test_a_sentence_that_agrees_is_wrong_for_one_loss_and_right_for_the_other() 
     facts = tune_threshold(answers, queries, values, "confidence", "coverage", 0.5, loss="fact-conflicting")
     assert (facts.value, facts.coverage, facts.risk) == (0.9, 0.5, 0.0)
     assert [answer_loss(*both, "fact-conflicting") for both in zip(answers, queries, strict=True)] == [0.0, 1.0, 1.0]
+
+
+def test_thresholds_are_tuned_on_the_loss_that_is_measured() -> None:
+    query = Query("1", "Was it 1994 or 1998?", ("1998",))
+    given = Answer("1", query.text, "1998 and 1994")
+    assert answer_loss(given, query, "fact-conflicting") == 0.0
+    assert fact_conflicts([given], {"1": query}) == {"1": False}
+    other = Query("1", "When was it?", ("1998",))
+    again = Answer("1", other.text, "1998 and 1994")
+    assert answer_loss(again, other, "fact-conflicting") == 1.0
+    assert fact_conflicts([again], {"1": other}) == {"1": True}
 
 
 def test_no_dev_answers_no_threshold() -> None:

@@ -103,17 +103,23 @@ def test_a_sentence_without_source_can_speak_of_something_else() -> None:
         ("31 March 1889", ["31 March"], False),
         ("Simon and Garfunkel", ["Simon and Garfunkel"], False),
         ("It was built by Eiffel and Koechlin in Paris", ["Eiffel"], False),
+        # What it denies is neither its answer nor a rival of it.
+        ("1889, not 1887", ["1889"], False),
+        ("Paris, not Rome", ["Paris"], False),
+        ("He was found not guilty.", ["not guilty"], False),
+        ("guilty", ["not guilty"], True),
+        ("上海，不是北京", ["上海"], False),
         # Known gaps: a part agrees with the whole.
         ("John", ["John Smith"], False),
         ("France", ["King of France"], False),
     ],
 )
 def test_fact_conflicting(text: str, accepted: list[str], conflicts: bool) -> None:
-    assert fact_conflicting(text, accepted) is conflicts
+    assert fact_conflicting(text, accepted, "") is conflicts
 
 
 def test_rivals_that_the_question_names_are_none() -> None:
-    assert fact_conflicting("Oslo and Lima", ["Oslo"])
+    assert fact_conflicting("Oslo and Lima", ["Oslo"], "Which is it?")
     assert not fact_conflicting("Oslo and Lima", ["Oslo"], "Which is older, Oslo or Lima?")
     queries = {"q": Query("q", "Which won in 1066 and 1067?", ("1066",))}
     assert fact_conflicts([Answer("q", queries["q"].text, "1066 1067")], queries) == {"q": False}

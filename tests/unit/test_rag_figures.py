@@ -122,8 +122,10 @@ def test_settings_belong_to_the_generator_before_them() -> None:
 
 
 def test_an_answer_says_so_in_a_sentence_too() -> None:
-    assert says("It was built by Edvard Lund.", ["Edvard Lund"])
-    assert not says("It was built by Nils Berg.", ["Edvard Lund"])
+    assert says("It was built by Edvard Lund.", ["Edvard Lund"], "Who built it?")
+    assert not says("It was built by Nils Berg.", ["Edvard Lund"], "Who built it?")
+    assert says("1998 and 1994", ["1998"], "Was it 1994 or 1998?")
+    assert not says("1998 and 1994", ["1998"], "When was it?")
 
 
 @pytest.mark.parametrize(
