@@ -7,7 +7,7 @@ where given. Without the scorer ("features") the head is fitted on the training 
 
 What the heads make of statements is told for the dev questions with even numbers, which neither is fitted on.
 
-Invariant: test splits are not even read.
+Invariant: the questions of test splits are not even read.
 """
 
 import time

@@ -4,7 +4,8 @@ Wrong spans are rivals of the answer (as in the test `squad-swapped`, `rag.check
 same passage, and, in passages of the same article that do not hold the answer, every span. So nothing is learnt but what the
 question says: right and wrong claims are of one kind and length, and both were answers to something.
 
-Invariants: nothing of a test split is read; what is drawn depends on seed and question alone.
+Invariants: no question of a test split is read; what is drawn depends on seed and question alone. Known gap: in squad-small every
+passage has training questions, so a checker that learnt there has seen the test questions' passages, with other questions.
 """
 
 import random

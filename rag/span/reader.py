@@ -3,7 +3,8 @@
 All spans of all passages of a question compete in one distribution with "no answer" (`rag.span.model`), flattened by the temperature that
 calibration found on dev questions (Guo et al. 2017, arXiv:1706.04599). The answer is the text with the greatest probability, summed over
 the places where it stands (in normal form, as exact match compares it), and is quoted from the most probable of them, so that every
-answer has its characters. The confidence is that sum. What other passages answer nearly as probably is named (`rag.span.candidates`).
+answer has its characters. The confidence is that sum. Passages that are not about what the question names, where another is, lose odds
+(`rag.span.subjects`). What other passages answer nearly as probably is named (`rag.span.candidates`).
 
 It can only copy: an instruction in a question or passage is text like any other, and closed-book it always abstains.
 
@@ -30,6 +31,7 @@ from rag.span.candidates import Candidate, rivals_of
 from rag.span.data import Window, WindowMaker
 from rag.span.model import NEVER, SpanModel, boundaries, log_odds, span_scores
 from rag.span.storage import Storage, load_state, save_state
+from rag.span.subjects import off_subject
 
 SETTINGS_FILE = "span_reader.json"
 WEIGHTS_FILE = "model.safetensors"
@@ -40,7 +42,7 @@ class SpanSettings:
     """What travels with the weights. Lengths are in tokens; scores are divided by `temperature`.
 
     `min_confidence`: the reader abstains where its answer's probability lies below. `places`: most probable spans of each window that
-    compete for the answer.
+    compete for the answer. `off_subject`: what passages about other things than the question names lose in log odds.
     """
 
     max_length: int = 384
@@ -50,6 +52,7 @@ class SpanSettings:
     temperature: float = 1.0
     min_confidence: float = 0.0
     places: int = 20
+    off_subject: float = 6.0
 
     def __post_init__(self) -> None:
         least_one = (self.max_question_tokens, self.max_answer_tokens, self.places)
@@ -60,11 +63,13 @@ class SpanSettings:
                 f"impossible settings: {self}; expected temperature > 0, min_confidence <= 1, stride in 0..max_length - "
                 "max_question_tokens - 33, and every other number >= 1"
             )
+        if self.off_subject < 0:
+            raise ConfigError(f"off_subject is {self.off_subject}: expected 0 (no loss) or more")
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A span of one window: characters start..end, and its score divided by the temperature."""
+    """A span of one window: characters start..end, and its score divided by the temperature, less what its passage loses."""
 
     start: int
     end: int
@@ -132,12 +137,19 @@ class SpanReader:
             for number in range(len(found))
         ]
         made = self.maker.windows([(questions[row], passages[row][number]) for row, number in pairs])
+        off = [
+            one
+            for question, found in zip(questions, passages, strict=True)
+            for one in off_subject(question, [passage.title for passage in found])
+        ]
         owners: list[tuple[int, int]] = []
         windows: list[Window] = []
-        for pair, cut in zip(pairs, made, strict=True):
+        lost: list[float] = []
+        for pair, cut, other in zip(pairs, made, off, strict=True):
             owners += [pair] * len(cut)
             windows += cut
-        totals, places = self._places(windows)
+            lost += [self.settings.off_subject * other] * len(cut)
+        totals, places = self._places(windows, torch.tensor(lost))
         by_question: list[list[int]] = [[] for _ in questions]
         for index, (row, _) in enumerate(owners):
             by_question[row].append(index)
@@ -149,12 +161,12 @@ class SpanReader:
         ]
 
     @torch.inference_mode()
-    def _places(self, windows: Sequence[Window]) -> tuple[np.ndarray, list[list[Place]]]:
-        """For each window the log of the odds that it answers, (W,) float64, and its most probable spans."""
+    def _places(self, windows: Sequence[Window], lost: torch.Tensor) -> tuple[np.ndarray, list[list[Place]]]:
+        """For each window the log of the odds that it answers, (W,) float64, and its most probable spans; `lost` (W,) of the log odds."""
         totals = np.zeros(len(windows))
         places: list[list[Place]] = [[] for _ in windows]
         for rows, scores in self.scores(windows):
-            scaled = scores / self.settings.temperature
+            scaled = scores / self.settings.temperature - lost[rows].to(scores.device)[:, None, None]
             totals[rows] = log_odds(scaled).double().cpu().numpy()
             flat = scaled.flatten(1)
             top = flat.topk(min(self.settings.places, flat.shape[1]), dim=1)

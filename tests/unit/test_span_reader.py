@@ -1,5 +1,6 @@
 """The span reader: one distribution over all passages, exact places, abstention, folders; instructions are text to it."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def test_probabilities_of_all_spans_of_all_passages_are_one_distribution(reader:
                     if value > -1000:
                         odds[(row, *window.characters(begin, begin + length))] = float(torch.tensor(value).exp())
     total = 1 + sum(odds.values())
-    every = reader.with_settings(places=10_000)
+    every = reader.with_settings(places=10_000, off_subject=0.0)
     [found] = every.candidates([question], [[OSLO, NILE]], most=10_000)
     assert sum(one.probability for one in found) == pytest.approx(sum(odds.values()) / total, abs=1e-5)
     texts = (OSLO.text, NILE.text)
@@ -55,6 +56,24 @@ def test_probabilities_of_all_spans_of_all_passages_are_one_distribution(reader:
     [merged] = [one for one in found if one.text == "lies"]
     assert merged.probability == pytest.approx(sum(places.values()), abs=1e-5)
     assert (merged.passage, merged.start, merged.end) == max(places, key=lambda key: places[key])
+
+
+def test_passages_about_other_things_than_the_question_names_lose_odds(reader: SpanReader) -> None:
+    def odds(lost: float, question: str) -> tuple[float, float]:
+        """Of the first answer of either passage, to those of no answer."""
+        [found] = reader.with_settings(off_subject=lost, places=10_000).candidates(
+            [question], [[OSLO, NILE]], most=10_000
+        )
+        none = 1 - sum(one.probability for one in found)
+        own = [
+            [one.probability for one in found if one.passage == passage and one.text != "lies"] for passage in (0, 1)
+        ]
+        return own[0][0] / none, own[1][0] / none
+
+    (oslo, nile), (kept, less) = odds(0.0, "where is oslo"), odds(2.0, "where is oslo")
+    assert kept == pytest.approx(oslo, rel=1e-3)
+    assert less == pytest.approx(nile * math.exp(-2), rel=1e-3)
+    assert odds(2.0, "where is bergen") == pytest.approx(odds(0.0, "where is bergen"))
 
 
 def test_readings_in_order_with_their_places(reader: SpanReader) -> None:
