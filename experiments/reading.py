@@ -84,7 +84,12 @@ def make_reader_over(name: str, dataset: Dataset, data: Path | None, device: str
 
 def default_generator(question: str = "") -> str:
     """`span` where its weights ship, for a question that it can read: it knows English; else `extractive`."""
-    return "span" if span_ships() and written_in(question) == "en" else "extractive"
+    return default_generator_in(written_in(question))
+
+
+def default_generator_in(language: str) -> str:
+    """`default_generator` for questions in a language of rag.template.LANGUAGES."""
+    return "span" if span_ships() and language == "en" else "extractive"
 
 
 def span_ships() -> bool:

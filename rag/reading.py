@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 from genir.errors import ConfigError
 from genir.protocols import Generation, GenerationStreamer, Generator, SamplingParams, TokenCounter
@@ -76,6 +76,13 @@ class Reader(Protocol):
 
 
 @runtime_checkable
+class ClosedBookReader(Protocol):
+    """A reader that has a memory to answer from where it gets no passages; one without this mark only copies from passages."""
+
+    answers_from_memory: Literal[True]
+
+
+@runtime_checkable
 class ConversationReader(Protocol):
     """A reader that is shown what was asked and answered before; others get questions that were made complete."""
 
@@ -116,6 +123,7 @@ class GeneratorReader:
     budget: int | None = None
     min_logprob: float = float("-inf")
     demonstrations: Demonstrations | None = None
+    answers_from_memory: ClassVar[Literal[True]] = True
 
     @property
     def name(self) -> str:

@@ -24,10 +24,11 @@ DOCUMENTS = (
     Document("markup", MARKUP, '<i>Markup</i> "quoted"'),
     Document("zh/东京", "东京是日本的首都。1868年，江户改名为东京。", "东京"),
 )
+UNINDEXED = Document("zh/利马", "利马是秘鲁的首都。它位于太平洋沿岸。", "利马")  # without an identifier
 IDENTIFIERS = ((0, 4), (0, 5), (1, 4), (1, 6, 8), (2, 7))
 EXAMPLES = (
     Example("What is the capital of Peru?", ("a plain fact", "简单事实")),
-    Example("日本的首都是哪里？", ("in Chinese", "中文"), "bm25", "extractive"),
+    Example("日本的首都是哪里？", ("in Chinese", "中文")),
 )
 
 
@@ -67,6 +68,12 @@ def generative_retriever() -> GenerativeRetriever:
 
 
 def small_library(delay: float = 0.0) -> Library:
-    """BM25 and the reader that quotes come first; "wordy" streams, "generative" writes identifiers."""
-    holdings = Holdings(Dataset("small", DOCUMENTS, {}), examples=EXAMPLES, hint="Nothing is missing.")
+    """The first retriever writes identifiers and the first reader streams; questions in Chinese are for BM25 and the reader that quotes."""
+    holdings = Holdings(
+        Dataset("small", (*DOCUMENTS, UNINDEXED), {}),
+        examples=EXAMPLES,
+        hint="Nothing is missing.",
+        retriever_in={"zh": "bm25"},
+        reader_in={"zh": "extractive"},
+    )
     return Library(holdings, {"generative": generative_retriever()}, {"wordy": GeneratorReader(WordByWord(delay))})

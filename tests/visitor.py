@@ -42,5 +42,5 @@ class Visitor:
         return found
 
     def finished(self) -> None:
-        """Wait for the seconds, which are complete with the last state alone."""
-        self.piece("seconds").get_by_text("answering without documents").wait_for()
+        """Wait for what is said with the last state alone."""
+        self.piece("conversation").get_by_text("goes on with this conversation").wait_for()

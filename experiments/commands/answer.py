@@ -89,7 +89,7 @@ def answer(
 
 
 def _retriever_name(asked: str | None, generator: str, model: Path | None) -> str:
-    """What finds passages: what was asked for; else a joint model by itself, and bm25 for any other generator.
+    """What finds passages: what was asked for; else a joint model by itself, the generative `model` where there is one, or bm25.
 
     Raises ConfigError where options contradict each other.
     """
@@ -97,7 +97,7 @@ def _retriever_name(asked: str | None, generator: str, model: Path | None) -> st
     from genir.errors import ConfigError
 
     joint = joint_folder(generator) is not None
-    name = asked or (_OWN if joint else "bm25")
+    name = asked or (_OWN if joint else "generative" if model is not None else "bm25")
     if name == _OWN and not joint:
         raise ConfigError(f"--retriever joint: is a joint model's own; give --generator joint:DIR, not {generator}")
     if name == _OWN and model is not None:

@@ -10,7 +10,7 @@ Retriever = Annotated[
     typer.Option(
         "--retriever",
         help="generative, ngram, bm25, dense, hybrid, tfidf, or none (closed-book); joint: a joint model's own.",
-        show_default="bm25; joint where --generator is a joint model",
+        show_default="generative with --model, else bm25; joint where --generator is a joint model",
     ),
 ]
 Generator = Annotated[

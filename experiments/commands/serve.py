@@ -20,7 +20,7 @@ def serve(
             "--generator",
             help="What writes the answers, as for `genir answer`; may be repeated, the first is the page's default. A joint model "
             "(joint:DIR, with --data) is a retriever of the page, too.",
-            show_default="span where its weights ship, else extractive",
+            show_default="span where its weights ship and the question is English, else extractive",
         ),
     ] = None,
     host: Annotated[

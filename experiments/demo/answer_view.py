@@ -38,11 +38,14 @@ def answer_html(answer: Answer, titles: Mapping[str, str], wording: Wording) -> 
 def closed_book_html(answer: Answer, wording: Wording) -> str:
     """An answer that was given without documents: no claim of it can be checked, so none is coloured."""
     if answer.abstained:
-        note = wording.only_quotes.format(generator=answer.generator)
-        text = element("p", escaped(wording.abstained), class_="text")
-        return _card(text + element("p", escaped(note), class_="note"), "abstained")
+        return _card(element("p", escaped(wording.abstained), class_="text"), "abstained")
     text = element("p", escaped(answer.text), class_="text")
     return _card(text + element("p", escaped(wording.from_memory), class_="note"), "memory")
+
+
+def only_copies_html(generator: str, wording: Wording) -> str:
+    """Why there is no answer without documents."""
+    return _card(element("p", escaped(wording.only_copies.format(generator=generator)), class_="note"), "copies")
 
 
 def writing_html(text: str, wording: Wording) -> str:
@@ -98,7 +101,7 @@ def _rivals(answer: Answer, wording: Wording) -> str:
 def _confidence(answer: Answer, wording: Wording) -> str:
     if not answer.confidence:
         return ""
-    return element("p", escaped(f"{answer.generator} · {wording.confidence} {answer.confidence:.2f}"), class_="note")
+    return element("p", escaped(f"{wording.confidence} {answer.confidence:.2f}"), class_="note")
 
 
 def _legend(answer: Answer, wording: Wording) -> str:

@@ -21,7 +21,6 @@ from experiments.demo.api_models import (
 )
 from experiments.demo.desk import Desk
 from experiments.demo.limits import RefusalError
-from experiments.demo.progress import Asked
 from genir import __version__
 from genir.errors import GenirError, unknown_name
 
@@ -33,6 +32,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorReply} for status in (400, 404, 413, 429, 500, 503, 504)
 } | {"default": {"model": ErrorReply, "description": "Whatever else goes wrong"}}
 _BODIES: dict[str, type[SearchBody]] = {"/api/answer": AnswerBody, "/api/search": SearchBody}
+_JSON_KINDS = {list: "array", str: "string", int: "number", float: "number", bool: "boolean", type(None): "null"}
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
@@ -45,22 +45,19 @@ def create_api(desk: Desk) -> "FastAPI":
     app = FastAPI(title="genir", version=__version__, openapi_url="/api/openapi.json", docs_url=None, redoc_url=None)
     library = desk.library
 
-    def asked(body: SearchBody) -> Asked:
-        return asked_of(body, library.retriever_names[0], library.reader_names[0])
-
     def client(request: Request) -> str:
         return request.client.host if request.client else ""
 
     @app.post("/api/answer", responses=_ERRORS)
     def answer(body: AnswerBody, request: Request) -> AnswerReply:
         """Answer a question from the documents."""
-        *_, last = desk.answer(asked(body), client(request))
+        *_, last = desk.answer(asked_of(body), client(request))
         return AnswerReply.of(last)
 
     @app.post("/api/search", responses=_ERRORS)
     def search(body: SearchBody, request: Request) -> SearchReply:
         """Find passages."""
-        return SearchReply.of(desk.search(asked(body), client(request)))
+        return SearchReply.of(desk.search(asked_of(body), client(request)))
 
     @app.get("/api/health")
     def health() -> HealthReply:
@@ -106,17 +103,29 @@ def _handle_errors(app: "FastAPI") -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> JSONResponse:
-        return reply(400, _invalid(error.errors()[0], request.url.path))
+        return reply(400, _invalid(error.errors()[0], request.url.path, request.headers.get("content-type", "")))
 
 
-def _invalid(fault: Mapping[str, Any], path: str) -> str:
-    """What is wrong with the body of a request to `path`, by pydantic's first error."""
+def _invalid(fault: Mapping[str, Any], path: str, media: str) -> str:
+    """What is wrong with the body, of Content-Type `media`, of a request to `path`, by pydantic's first error."""
     where = [str(part) for part in fault["loc"] if part != "body"]
     if fault["type"] == "json_invalid":
         return (
             f"the body is no JSON ({fault['ctx']['error']} at character {where[0]}): expected an object with a question"
         )
+    if fault["type"] == "model_attributes_type" or (fault["type"] == "missing" and not where):
+        return _no_object(".".join(where) or "the body", fault["input"], media)
     if fault["type"] == "extra_forbidden":
         body: type[TurnBody | SearchBody] = TurnBody if "history" in where[:-1] else _BODIES[path]
         return str(unknown_name("field", ".".join(where), body.model_fields))
     return f"{'.'.join(where)}: {fault['msg']}" if where else str(fault["msg"])
+
+
+def _no_object(what: str, came: object, media: str) -> str:
+    """That no JSON object came where one was expected."""
+    if isinstance(came, bytes):  # what is not sent as JSON is not parsed
+        got = f"came as {media.partition(';')[0].strip()}" if media else "came without a Content-Type"
+    else:
+        got = "is empty" if came is None else f"is a JSON {_JSON_KINDS[type(came)]}"
+    wanted = 'expected a JSON object; send {"question": "..."} with Content-Type: application/json'
+    return f"{what} {got}: {wanted if what == 'the body' else 'expected a JSON object'}"

@@ -10,11 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from experiments.demo.answer_view import rank_of
 from experiments.demo.limits import DEFAULT_LIMITS
-from experiments.demo.progress import Asked, Passage, Progress
+from experiments.demo.progress import Asked, Caution, Passage, Progress
 from genir.records import Answer, Citation, Claim, Rival
 from rag.prompt import Turn
-
-Caution = Literal["nothing_found", "nothing_relevant", "below_threshold"]
 
 
 class TurnBody(BaseModel):
@@ -30,7 +28,10 @@ class SearchBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     question: str = Field(description="The question, plain text.", examples=["What is the capital of Peru?"])
-    retriever: str | None = Field(None, description="One of /api/health's retrievers; the first of them without.")
+    retriever: str | None = Field(
+        None,
+        description="One of /api/health's retrievers; without, the first of them that holds documents in the question's language.",
+    )
     passages: int = Field(5, ge=1, description="Most passages to find.")
     history: list[TurnBody] = Field(
         default_factory=list,
@@ -42,7 +43,11 @@ class SearchBody(BaseModel):
 class AnswerBody(SearchBody):
     """A question to answer."""
 
-    generator: str | None = Field(None, description="One of /api/health's generators; the first of them without.")
+    generator: str | None = Field(
+        None,
+        description="One of /api/health's generators; without, the first of them, or, where the server was started without naming any, "
+        "one that reads the question's language.",
+    )
     threshold: float = Field(0.0, ge=0, le=1, description="Answers of less confidence are held back.")
     closed_book: bool = Field(False, description="Answer without documents, too.")
 
@@ -132,9 +137,12 @@ class SearchReply(BaseModel):
 
     question: str
     search_query: str = Field(description="What was searched for, where the history made it differ from the question.")
-    retriever: str
+    retriever: str = Field(description="What found the passages.")
     passages: list[PassageReply]
-    caution: Caution | None = Field(description="nothing_found: no passage at all.")
+    caution: Caution | None = Field(
+        description="nothing_found: no passage at all; nothing_relevant: no passage shares a word with the question; not_answered: the "
+        "generator sees no answer in the passages; below_threshold: the answer was held back."
+    )
     seconds: dict[str, float] = Field(description="Stage -> seconds.")
 
     @classmethod
@@ -146,14 +154,15 @@ class SearchReply(BaseModel):
 class AnswerReply(SearchReply):
     """The answer, claim by claim, with its sources."""
 
-    generator: str
-    text: str
+    generator: str = Field(description="What answered.")
+    text: str = Field(description="The answer; of an abstention, that nothing is known, in the question's language.")
     abstained: bool
     confidence: float
     claims: list[ClaimReply]
     rivals: list[RivalReply] = Field(description="Where other passages say otherwise; empty where none does.")
     held_back: str | None = Field(description="What it would have said, where the threshold kept it back.")
-    closed_book: ClosedBookReply | None
+    closed_book: ClosedBookReply | None = Field(description="null where it was not asked for, or with `only_copies`.")
+    only_copies: bool = Field(description="The generator only copies from passages, and answers nothing without them.")
 
     @classmethod
     def of(cls, progress: Progress) -> "AnswerReply":
@@ -170,6 +179,7 @@ class AnswerReply(SearchReply):
             rivals=[RivalReply.of(rival, answer) for rival in answer.rivals],
             held_back=progress.held_back.text if progress.held_back else None,
             closed_book=ClosedBookReply(text=without.text, abstained=without.abstained) if without else None,
+            only_copies=progress.only_copies,
         )
 
 
@@ -219,11 +229,10 @@ def _shared(progress: Progress) -> dict[str, Any]:
     }
 
 
-def asked_of(body: SearchBody, retriever: str, generator: str) -> Asked:
-    """The question of a request, names that it leaves out filled in."""
+def asked_of(body: SearchBody) -> Asked:
+    """The question of a request."""
     turns = tuple(Turn(one.question, one.answer) for one in body.history)
-    finder = body.retriever or retriever
-    asked = Asked(body.question, finder, generator, body.passages, closed_book=False, walk=False, turns=turns)
+    asked = Asked(body.question, body.retriever or "", k=body.passages, closed_book=False, walk=False, turns=turns)
     if not isinstance(body, AnswerBody):
         return asked
-    return replace(asked, generator=body.generator or generator, threshold=body.threshold, closed_book=body.closed_book)
+    return replace(asked, generator=body.generator or "", threshold=body.threshold, closed_book=body.closed_book)

@@ -11,7 +11,7 @@ from experiments.demo.markup import element, escaped
 from experiments.demo.progress import Progress
 from experiments.demo.wording import Wording
 from rag.conversation import RuleCondenser
-from rag.prompt import UNKNOWN, Turn
+from rag.prompt import Turn
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def continued(last: Progress | None, limits: Limits) -> Conversation:
     if last.answer is None:
         return Conversation(asked.turns, asked.forgotten)
     room = max(1, limits.history - limits.question)
-    turns = [*asked.turns, Turn(asked.question, (last.answer.text or UNKNOWN)[:room])]
+    turns = [*asked.turns, Turn(asked.question, last.answer.text[:room])]
     kept = turns[-limits.turns :]
     while len(kept) > 1 and _length(kept) > limits.history:
         del kept[0]

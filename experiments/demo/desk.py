@@ -22,6 +22,7 @@ from genir.words import ENGLISH_STOPWORDS
 from rag.answering import answer as answer_questions
 from rag.answering import answer_stream
 from rag.sentences import words
+from rag.template import unknown_for
 
 _QUERY = "question"
 
@@ -49,6 +50,7 @@ class Desk:
             yield progress
             passages, walk = self._passages(asked, steps)
             progress = replace(progress, passages=passages, walk=walk, seconds=steps.seconds)
+            progress = replace(progress, only_copies=self.library.only_copies(asked.generator))
             yield progress
             for piece in steps.each("answer", lambda: self._read(asked, passages)):
                 if isinstance(piece, Answer):
@@ -56,7 +58,7 @@ class Desk:
                 else:
                     progress = replace(progress, text=progress.text + piece)
                 yield progress
-            if asked.closed_book:
+            if asked.closed_book and not progress.only_copies:
                 progress = replace(progress, closed_book=steps.run("closed_book", lambda: self._from_memory(asked)))
             yield replace(progress, seconds=steps.seconds, finished=True)
 
@@ -70,22 +72,27 @@ class Desk:
             return replace(found, search_query=_search_query(asked))
 
     def _checked(self, asked: Asked) -> Asked:
-        """`asked` with a stripped question and history. Raises RefusalError and ConfigError for what cannot be asked."""
+        """`asked` with a stripped question and history, and with names where it has none.
+
+        Raises RefusalError and ConfigError for what cannot be asked.
+        """
         if not 1 <= asked.k <= self.limits.passages:
             raise RefusalError(400, f"{asked.k} passages: expected 1 to {self.limits.passages}")
         if not 0 <= asked.threshold <= 1:
             raise RefusalError(400, f"threshold {asked.threshold}: expected 0 to 1")
-        self.library.check(asked.retriever, asked.generator)
-        turns = check_turns(asked.turns, self.limits)
-        return replace(asked, question=check_question(asked.question, self.limits), turns=turns)
+        question, turns = check_question(asked.question, self.limits), check_turns(asked.turns, self.limits)
+        retriever = asked.retriever or self.library.default_retriever(question)
+        generator = asked.generator or self.library.default_reader(question)
+        self.library.check(retriever, generator)
+        return replace(asked, question=question, turns=turns, retriever=retriever, generator=generator)
 
     @contextmanager
     def _admitted(self, client: str) -> Iterator[Steps]:
         """A place among those who are served or wait. Raises RefusalError (429, 503) where there is none."""
-        self._rate.admit(client)
         with self._lock:
             if self._asking >= self.limits.queue:
                 raise RefusalError(503, f"{self._asking} questions are waiting already: ask again in a moment")
+            self._rate.admit(client)  # last: what is refused does not count
             self._asking += 1
         try:
             yield Steps(self._worker, self.limits.seconds)
@@ -157,10 +164,13 @@ def judged(progress: Progress) -> Progress:
         return progress
     if not progress.passages:
         return replace(progress, caution="nothing_found")
-    if answer.abstained or not _share_a_word(progress.search_query or asked.question, progress.passages):
+    if not _share_a_word(progress.search_query or asked.question, progress.passages):
         return replace(progress, caution="nothing_relevant")
+    if answer.abstained:
+        return replace(progress, caution="not_answered")
     if answer.confidence < asked.threshold:
-        kept_back = replace(answer, text="", claims=(), citations=(), rivals=(), abstained=True)
+        said = unknown_for(asked.question)
+        kept_back = replace(answer, text=said, claims=(), citations=(), rivals=(), abstained=True)
         return replace(progress, answer=kept_back, held_back=answer, caution="below_threshold")
     return progress
 

@@ -15,6 +15,7 @@ from genir.embedding import DEFAULT_ENCODER
 from genir.errors import ArtefactError, unknown_name
 from genir.protocols import Retriever
 from genir.records import Dataset, Query
+from rag.template import written_in
 
 if TYPE_CHECKING:
     from rag.reading import Reader
@@ -31,6 +32,8 @@ class Holdings:
     dataset    what the lexical and dense retrievers search, and what every passage comes from
     data       the folder that `model` was trained on, None where nothing lies on disk
     readers    name on the page -> what `--generator` takes; the first is the default
+    retriever_in, reader_in
+               language (of rag.template.LANGUAGES) -> the default for questions in it, where that is another than the first
     checker    what `--checker` takes
     hint       what is missing, and how to get it; empty where nothing is
     """
@@ -45,6 +48,8 @@ class Holdings:
     cache: Path | None = None
     device: str = "auto"
     checker: str = "lexical"
+    retriever_in: Mapping[str, str] = field(default_factory=dict)
+    reader_in: Mapping[str, str] = field(default_factory=dict)
 
 
 class Library:
@@ -73,6 +78,14 @@ class Library:
         first = tuple(name for name in self._joint if name == self.reader_names[0])
         names = (*self._retrievers, *first, *made, *_LEXICAL, *embedding, *self._joint)
         self.retriever_names = tuple(dict.fromkeys(names))
+
+    def default_retriever(self, question: str) -> str:
+        """The retriever for a question that was asked without naming one."""
+        return self.holdings.retriever_in.get(written_in(question), self.retriever_names[0])
+
+    def default_reader(self, question: str) -> str:
+        """The reader for a question that was asked without naming one."""
+        return self.holdings.reader_in.get(written_in(question), self.reader_names[0])
 
     def check(self, retriever: str, reader: str) -> None:
         """Raise ConfigError for a name that is not offered."""
@@ -121,12 +134,18 @@ class Library:
         from dataclasses import replace
 
         from rag.reading import GeneratorReader
-        from rag.template import DEFAULT_TEMPLATE, load_template, written_in
+        from rag.template import DEFAULT_TEMPLATE, load_template
 
         reader, language = self.reader(name), written_in(question)
         if isinstance(reader, GeneratorReader) and reader.template == DEFAULT_TEMPLATE:
             return replace(reader, template=load_template(language=language))
         return reader
+
+    def only_copies(self, name: str) -> bool:
+        """Whether a reader answers from passages alone, and has no memory to answer from without them."""
+        from rag.reading import ClosedBookReader
+
+        return not isinstance(self.reader(name), ClosedBookReader)
 
     def checker(self) -> "SupportChecker":
         """What says whether a claim is supported."""

@@ -6,7 +6,7 @@ while the answer is being written.
 Known gap: a question that was asked before the language was changed keeps the words of its warnings of refusal.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, fields, replace
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _PIECES = tuple(piece.name for piece in fields(Pieces))
 _LANGUAGES = tuple(WORDINGS)
+_OPEN = ""  # the value of a switch that names nothing
 
 
 def create_page(desk: Desk) -> "gradio.Blocks":
@@ -92,12 +93,9 @@ class _Layout:
 
         library = self.desk.library
         with gradio.Row():
-            self.retriever = gradio.Dropdown(
-                library.retriever_names, value=library.retriever_names[0], label=words.retriever, elem_id="retriever"
-            )
-            self.generator = gradio.Dropdown(
-                library.reader_names, value=library.reader_names[0], label=words.generator, elem_id="generator"
-            )
+            finders, readers = _choices(library.retriever_names, words), _choices(library.reader_names, words)
+            self.retriever = gradio.Dropdown(finders, value=_OPEN, label=words.retriever, elem_id="retriever")
+            self.generator = gradio.Dropdown(readers, value=_OPEN, label=words.generator, elem_id="generator")
             most = self.desk.limits.passages
             self.count = gradio.Slider(1, most, value=min(5, most), step=1, label=words.passages_read, elem_id="count")
             self.threshold = gradio.Slider(0, 1, value=0, step=0.05, label=words.threshold, elem_id="threshold")
@@ -139,7 +137,7 @@ class _Layout:
         self.gallery.click(
             self._example,
             self.gallery,
-            [self.last, self.question, self.retriever, self.generator],
+            [self.last, self.question],
             show_progress="hidden",
             api_visibility="private",
         ).then(**asking)
@@ -200,30 +198,22 @@ class _Layout:
         return [None, "", *astuple(empty_pieces(WORDINGS.get(language, ENGLISH)))]
 
     def _example(self, number: int) -> list[Any]:
-        """The question of an example, with the retriever and the generator that it is meant for, where they are here.
-
-        It begins a new conversation.
-        """
-        import gradio
-
-        example, library = self.holdings.examples[number], self.desk.library
-        retriever = example.retriever if example.retriever in library.retriever_names else gradio.skip()
-        generator = example.generator if example.generator in library.reader_names else gradio.skip()
-        return [None, example.question, retriever, generator]
+        """The question of an example. It begins a new conversation."""
+        return [None, self.holdings.examples[number].question]
 
     def _speak(self, language: str, last: Progress | None) -> list[Any]:
         """Everything that is said, in another language, what is shown already included."""
         import gradio
 
-        words = WORDINGS.get(language, ENGLISH)
+        words, library = WORDINGS.get(language, ENGLISH), self.desk.library
         pieces = pieces_of(last, words) if last is not None else empty_pieces(words)
         return [
             _head(words),
             gradio.update(label=words.question, placeholder=words.placeholder),
             words.ask,
             words.fresh,
-            gradio.update(label=words.retriever),
-            gradio.update(label=words.generator),
+            gradio.update(label=words.retriever, choices=_choices(library.retriever_names, words)),
+            gradio.update(label=words.generator, choices=_choices(library.reader_names, words)),
             gradio.update(label=words.passages_read),
             gradio.update(label=words.threshold),
             gradio.update(label=words.compare),
@@ -243,6 +233,11 @@ def _changed(before: Pieces, now: Pieces, everything: bool) -> list[Any]:
 
     pairs = zip(astuple(before), astuple(now), strict=True)
     return [new if everything or new != old else gradio.skip() for old, new in pairs]
+
+
+def _choices(names: Sequence[str], words: Wording) -> list[tuple[str, str]]:
+    """What a switch offers, as (label, value): to leave it open, then every name."""
+    return [(words.automatic, _OPEN), *((name, name) for name in names)]
 
 
 def _rows(examples: tuple[Example, ...], words: Wording) -> list[list[str]]:

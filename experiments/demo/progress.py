@@ -8,21 +8,22 @@ from experiments.demo.walk import Walk
 from genir.records import Answer, DocIDTokens, Document
 from rag.prompt import Turn
 
-# Why an answer is to be read with care: no passage found; passages that share no word with the question, or in which the reader sees
-# no answer; an answer that was held back because the reader was less sure than asked for.
-Caution = Literal["nothing_found", "nothing_relevant", "below_threshold"]
+# Why an answer is to be read with care: no passage found; passages that share no word with the question; passages in which the reader
+# sees no answer; an answer that was held back because the reader was less sure than asked for.
+Caution = Literal["nothing_found", "nothing_relevant", "not_answered", "below_threshold"]
 
 
 @dataclass(frozen=True)
 class Asked:
     """A question, and the switches it was asked with. `threshold`: answers of less confidence (0..1) are held back.
 
+    `retriever` and `generator` are empty where none was named; the desk then chooses by the question, and tells in `Progress.asked`.
     `turns`: what was asked and answered before it, oldest first; `forgotten`: how many turns before these were left out.
     """
 
     question: str
-    retriever: str
-    generator: str
+    retriever: str = ""
+    generator: str = ""
     k: int = 5
     threshold: float = 0.0
     closed_book: bool = True
@@ -46,9 +47,10 @@ class Passage:
 class Progress:
     """The state of one question. What is None is not known yet, or was not asked for; `finished` marks the last state.
 
-    `text` is the answer as far as it is written; `held_back` is what the reader would have said, where the threshold kept it back;
-    `seconds` are those of each stage that is over, in order; `search_query` is what was searched for where the conversation made it
-    differ from the question.
+    `asked` has the names of what was used; `text` is the answer as far as it is written; `held_back` is what the reader would have said,
+    where the threshold kept it back; `only_copies`: the reader answers from passages alone, so that there is no `closed_book`; `seconds`
+    are those of each stage that is over, in order; `search_query` is what was searched for where the conversation made it differ from the
+    question.
     """
 
     asked: Asked
@@ -62,3 +64,4 @@ class Progress:
     seconds: Mapping[str, float] = field(default_factory=dict)
     finished: bool = False
     search_query: str = ""
+    only_copies: bool = False

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from experiments.demo.answer_view import answer_html, caution_html, closed_book_html, writing_html
+from experiments.demo.answer_view import answer_html, caution_html, closed_book_html, only_copies_html, writing_html
 from experiments.demo.conversation import Conversation, conversation_html
 from experiments.demo.markup import element, escaped
 from experiments.demo.passage_view import passages_html
@@ -43,7 +43,9 @@ def pieces_of(progress: Progress, wording: Wording) -> Pieces:
     if progress.answer is None:
         grounded = writing_html(progress.text, wording)
     else:
-        grounded = answer_html(progress.answer, titles, wording) + _held_back(progress, wording)
+        grounded = (
+            answer_html(progress.answer, titles, wording) + _held_back(progress, wording) + _used(progress, wording)
+        )
     return Pieces(
         caution=caution_html(wording.cautions[progress.caution] if progress.caution else ""),
         closed_book=_closed_book(progress, wording),
@@ -74,6 +76,8 @@ def seconds_html(seconds: Mapping[str, float], wording: Wording) -> str:
 def _closed_book(progress: Progress, wording: Wording) -> str:
     if progress.closed_book is not None:
         return closed_book_html(progress.closed_book, wording)
+    if progress.only_copies and progress.asked.closed_book:
+        return only_copies_html(progress.asked.generator, wording)
     return "" if progress.finished or not progress.asked.closed_book else writing_html("", wording)
 
 
@@ -90,6 +94,12 @@ def _held_back(progress: Progress, wording: Wording) -> str:
         return ""
     figures = {"confidence": f"{held.confidence:.2f}", "threshold": f"{progress.asked.threshold:.2f}"}
     return element("p", escaped(wording.held_back.format(text=held.text, **figures)), class_="note")
+
+
+def _used(progress: Progress, wording: Wording) -> str:
+    """What found the passages and what answered, which the visitor may have left open."""
+    used = wording.used.format(retriever=progress.asked.retriever, generator=progress.asked.generator)
+    return element("p", escaped(used), class_="note used")
 
 
 def _tree(progress: Progress, wording: Wording) -> str:

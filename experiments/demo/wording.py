@@ -23,6 +23,8 @@ class Wording:
     forgotten: str
     retriever: str
     generator: str
+    automatic: str
+    used: str
     passages_read: str
     threshold: str
     compare: str
@@ -40,7 +42,7 @@ class Wording:
     waiting: str
     nothing_yet: str
     abstained: str
-    only_quotes: str
+    only_copies: str
     from_memory: str
     held_back: str
     confidence: str
@@ -75,6 +77,8 @@ ENGLISH = Wording(
     forgotten="{count} earlier turns are left out.",
     retriever="Retriever (finds passages)",
     generator="Generator (answers)",
+    automatic="by the question",
+    used="Found by {retriever}, answered by {generator}.",
     passages_read="Passages to read",
     threshold="Least confidence",
     compare="Also without documents",
@@ -92,7 +96,7 @@ ENGLISH = Wording(
     waiting="Searching …",
     nothing_yet="The answer will stand here.",
     abstained="I do not know.",
-    only_quotes="{generator} only quotes passages: without documents it has nothing to say.",
+    only_copies="{generator} only copies from passages; a language model would answer from memory here.",
     from_memory="No source: nothing here can be checked.",
     held_back="Held back: {confidence} sure, {threshold} asked for. It would have said: {text}",
     confidence="confidence",
@@ -122,7 +126,8 @@ ENGLISH = Wording(
     },
     cautions={
         "nothing_found": "No passage was found for this question. Try other words, or another retriever.",
-        "nothing_relevant": "Nothing relevant was found: the passages below do not seem to answer this. Do not rely on an answer.",
+        "nothing_relevant": "Nothing relevant was found: the passages below share no word with the question. Do not rely on an answer.",
+        "not_answered": "The generator sees no answer in the passages that were found. Read them below, or ask in other words.",
         "below_threshold": "The answer was less sure than you asked for, and was held back.",
     },
     api='As JSON: POST /api/answer {"question": "...", "history": [...]}; POST /api/search; GET /api/health; schema at /api/openapi.json.',
@@ -141,6 +146,8 @@ CHINESE = Wording(
     forgotten="已略去更早的 {count} 轮。",
     retriever="检索器（查找段落）",
     generator="生成器（撰写回答）",
+    automatic="视问题而定",
+    used="由 {retriever} 检索，由 {generator} 作答。",
     passages_read="阅读的段落数",
     threshold="最低置信度",
     compare="同时不看文档作答",
@@ -158,7 +165,7 @@ CHINESE = Wording(
     waiting="正在检索……",
     nothing_yet="回答将显示在这里。",
     abstained="我不知道。",
-    only_quotes="{generator} 只会引用段落：不看文档便无话可说。",
+    only_copies="{generator} 只会摘抄段落；若换成语言模型，这里会显示它凭记忆的回答。",
     from_memory="没有出处：无法核实。",
     held_back="未予显示：把握为 {confidence}，要求为 {threshold}。原本的回答是：{text}",
     confidence="置信度",
@@ -184,7 +191,8 @@ CHINESE = Wording(
     verdicts={"supported": "出处支持", "unsupported": "缺乏支持", "contradicted": "与出处矛盾"},
     cautions={
         "nothing_found": "没有找到与此问题有关的段落。请换个说法，或换一种检索器。",
-        "nothing_relevant": "没有找到相关内容：下列段落似乎不能回答此问题，请勿采信其回答。",
+        "nothing_relevant": "没有找到相关内容：下列段落与问题没有共同的词语，请勿采信其回答。",
+        "not_answered": "生成器在找到的段落中没有看到答案。请阅读下列段落，或换个说法提问。",
         "below_threshold": "回答的把握低于要求，未予显示。",
     },
     api='JSON 接口：POST /api/answer {"question": "...", "history": [...]}；POST /api/search；GET /api/health；模式见 /api/openapi.json。',

@@ -47,6 +47,7 @@ class SmallReader:
     """A trained reader. `rag.small_reader.training.train_reader` makes one; `save` and `load` keep it as a Hugging Face folder."""
 
     name = "reader"
+    answers_from_memory = True
 
     def __init__(
         self,

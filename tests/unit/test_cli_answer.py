@@ -14,7 +14,7 @@ from genir.records import Dataset
 from rag.reading import GeneratorReader, Reader
 from rag.verification import Statement, Support
 from tests.scripted_generator import CountingGenerator, ScriptedGenerator
-from tests.tiny_journey import genir
+from tests.tiny_journey import Journey, genir
 
 NORWAY = "What is the capital of Norway?"
 
@@ -98,6 +98,13 @@ def test_the_default_generator_is_span_where_it_ships_and_can_read_the_question(
     assert [reading.default_generator(one) for one in (NORWAY, "日本的首都是哪里？")] == ["extractive"] * 2
     monkeypatch.setattr(reading, "span_ships", lambda: True)
     assert [reading.default_generator(one) for one in (NORWAY, "日本的首都是哪里？")] == ["span", "extractive"]
+
+
+def test_a_model_is_the_default_retriever(finished: Journey) -> None:
+    """`--model` without `--retriever` was ignored."""
+    where = ("Where is Oslo?", "--data", finished.data, "--model", finished.model, "--json")
+    found = [json.loads(genir("answer", *where, *more).out) for more in ((), ("--retriever", "bm25"))]
+    assert [one["retriever"] for one in found] == ["generative", "bm25"]
 
 
 def test_a_conversation_is_printed_turn_by_turn(tiny_folder: Path) -> None:

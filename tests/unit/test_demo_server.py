@@ -13,13 +13,20 @@ import pytest
 pytest.importorskip("gradio", reason="the page needs gradio: pip install 'genir[serve]'")
 
 from experiments.commands.serve import serve
+from experiments.demo import start
 from experiments.demo.desk import Desk
 from experiments.demo.library import Holdings, Library
 from experiments.demo.server import serving
+from experiments.demo.start import find_holdings
+from experiments.demo.wording import CHINESE
 from genir.errors import GenirError
 from genir.records import Dataset, Document
 from rag.reading import Reading
 from tests.small_library import DOCUMENTS, small_library
+from tests.tiny_journey import Journey
+
+PERU_ZH = CHINESE.placeholder
+EXPECTED = 'expected a JSON object; send {"question": "..."} with Content-Type: application/json'
 
 
 @pytest.fixture(scope="module")
@@ -28,10 +35,10 @@ def url() -> Iterator[str]:
         yield base
 
 
-def call(url: str, body: object = None, raw: bytes | None = None) -> tuple[int, Any]:
-    """(status, JSON or text) of a GET, or of a POST where there is a body."""
+def call(url: str, body: object = None, raw: bytes | None = None, media: str = "application/json") -> tuple[int, Any]:
+    """(status, JSON or text) of a GET, or of a POST where there is a body, sent as `media`."""
     sent = raw if raw is not None else None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, sent, {"Content-Type": "application/json"})
+    request = urllib.request.Request(url, sent, {"Content-Type": media})
     try:
         with urllib.request.urlopen(request, timeout=20) as reply:
             status, text = reply.status, reply.read().decode()
@@ -46,7 +53,7 @@ def call(url: str, body: object = None, raw: bytes | None = None) -> tuple[int, 
 def test_health_says_what_is_offered(url: str) -> None:
     status, health = call(f"{url}/api/health")
     assert status == 200
-    assert (health["status"], health["data"], health["documents"]) == ("ok", "small", 5)
+    assert (health["status"], health["data"], health["documents"]) == ("ok", "small", 6)
     assert health["retrievers"][:2] == ["generative", "bm25"]
     assert health["generators"] == ["wordy", "extractive"]
     assert health["limits"]["question"] == 500
@@ -64,8 +71,60 @@ def test_an_answer_as_json(url: str) -> None:
         "passage": 1, "doc_id": "lima", "start": 0, "end": 28, "text": "Lima is the capital of Peru.",
     }  # fmt: skip
     assert len(reply["passages"]) <= 2
-    assert reply["closed_book"]["abstained"]
+    assert (reply["closed_book"], reply["only_copies"]) == (None, True)
     assert set(reply["seconds"]) >= {"search", "answer"}
+
+
+def test_a_language_model_answers_without_documents_too(url: str) -> None:
+    question = {"question": "What is the capital of Peru?", "retriever": "bm25", "generator": "wordy"}
+    _, reply = call(f"{url}/api/answer", question | {"closed_book": True})
+    assert reply["closed_book"] == {"text": "Atlantis is the capital.", "abstained": False}
+    assert not reply["only_copies"]
+    assert call(f"{url}/api/answer", question)[1]["closed_book"] is None
+
+
+@pytest.mark.parametrize(
+    ("question", "named", "used"),
+    [
+        (PERU_ZH, {}, ("bm25", "extractive")),
+        (PERU_ZH, {"generator": "wordy"}, ("bm25", "wordy")),
+        (PERU_ZH, {"retriever": "generative"}, ("generative", "extractive")),
+        ("What is the capital of Peru?", {}, ("generative", "wordy")),
+    ],
+)
+def test_what_is_not_named_is_chosen_by_the_language_of_the_question(
+    url: str, question: str, named: dict[str, str], used: tuple[str, str]
+) -> None:
+    _, reply = call(f"{url}/api/answer", {"question": question, **named})
+    assert (reply["retriever"], reply["generator"]) == used
+    found = call(f"{url}/api/search", {"question": question})[1]
+    assert found["retriever"] == ("bm25" if question == PERU_ZH else "generative")
+
+
+def test_a_chinese_question_is_answered_beside_a_model_that_does_not_know_chinese(
+    finished: Journey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page's own placeholder was answered 我不知道: `span` reads English only, and the model's index lacks the articles in Chinese."""
+    (tmp_path / "data").symlink_to(finished.data)
+    (tmp_path / "model").symlink_to(finished.model)
+    monkeypatch.setattr(start, "span_ships", lambda: True)
+    library = Library(find_holdings(None, None, (), tmp_path))
+    assert (library.retriever_names[0], library.reader_names[0]) == ("generative", "span")
+    with serving(Desk(library)) as base:
+        _, reply = call(f"{base}/api/answer", {"question": CHINESE.placeholder})
+    assert (reply["retriever"], reply["generator"], reply["abstained"]) == ("bm25", "extractive", False)
+    assert "利马" in reply["text"]
+
+
+def test_an_answer_that_is_held_back_says_so_as_other_abstentions_do(url: str) -> None:
+    body = {"retriever": "bm25", "generator": "extractive", "threshold": 1.0}
+    for question, refusal in (
+        ("What is the capital city of Peru?", "I do not know"),
+        ("秘鲁的旧首都是哪里？", "我不知道"),
+    ):
+        _, reply = call(f"{url}/api/answer", body | {"question": question})
+        assert (reply["caution"], reply["text"], reply["abstained"]) == ("below_threshold", refusal, True)
+        assert reply["held_back"]
 
 
 def test_a_history_completes_the_question(url: str) -> None:
@@ -110,7 +169,9 @@ def test_a_search_as_json(url: str) -> None:
             "the history has 9 turns: expected at most 8; send the last ones",
         ),
         ({}, 400, "question: Field required"),
-        ([], 400, "Input should be"),
+        ([], 400, f"the body is a JSON array: {EXPECTED}"),
+        ("x", 400, f"the body is a JSON string: {EXPECTED}"),
+        ({"question": "x", "history": ["y"]}, 400, "history.0 is a JSON string: expected a JSON object"),
     ],
 )
 def test_faulty_requests(url: str, body: object, status: int, message: str) -> None:
@@ -124,6 +185,15 @@ def test_requests_that_are_no_json_or_too_large(url: str) -> None:
     assert (status, reply["error"].startswith("the body is no JSON (")) == (400, True)
     assert reply["error"].endswith(" at character 1): expected an object with a question")
     assert call(f"{url}/api/answer", raw=b"x" * 70_000) == (413, {"error": "the request is larger than 65536 bytes"})
+
+
+@pytest.mark.parametrize("media", ["text/plain", "application/x-www-form-urlencoded"])
+def test_a_body_that_is_not_sent_as_json(url: str, media: str) -> None:
+    """The second is what curl -d sends."""
+    status, reply = call(f"{url}/api/answer", {"question": "Where is Lima?"}, media=f"{media}; charset=utf-8")
+    assert (status, reply["error"]) == (400, f"the body came as {media}: {EXPECTED}")
+    status, reply = call(f"{url}/api/answer", raw=b"")
+    assert (status, reply["error"]) == (400, f"the body is empty: {EXPECTED}")
 
 
 def test_unknown_routes_of_the_api(url: str) -> None:

@@ -39,6 +39,14 @@ def test_span_is_the_default_where_its_weights_ship(finished: Journey, monkeypat
         assert readers("runs/mine") == ["mine", *default]
 
 
+def test_the_default_for_questions_in_chinese(finished: Journey, tmp_path: Path) -> None:
+    for held in (find_holdings(finished.data, None, (), tmp_path), find_holdings(None, None, (), tmp_path)):
+        assert (held.reader_in, held.retriever_in) == ({"zh": "extractive"}, {})
+    named = find_holdings(finished.data, None, ["runs/mine"], tmp_path)
+    assert named.reader_in == {}  # it reads whatever it is asked
+    assert Library(named).default_reader("秘鲁的首都是哪里？") == "mine"
+
+
 def test_chinese_articles_answer_the_chinese_examples() -> None:
     articles = {one.doc_id: one for one in chinese_articles()}
     assert "青蒿素" in articles["zh/屠呦呦"].text

@@ -111,8 +111,24 @@ def test_an_abstention_says_so() -> None:
     silent = Answer("q", "?", "", abstained=True, generator="span")
     assert "I do not know." in answer_html(silent, {}, ENGLISH)
     assert "我不知道。" in answer_html(silent, {}, CHINESE)
-    assert "span only quotes passages" in closed_book_html(silent, ENGLISH)
+    assert Tags(closed_book_html(silent, ENGLISH)).text == "I do not know."
     assert "nothing here can be checked" in closed_book_html(replace(silent, text="Lima", abstained=False), ENGLISH)
+
+
+def test_a_reader_that_only_copies_says_so_in_the_column_without_documents() -> None:
+    state = Progress(ASKED, PASSAGES, only_copies=True)
+    for one in (state, replace(state, answer=ANSWER, finished=True)):
+        assert Tags(pieces_of(one, ENGLISH).closed_book).text == (
+            "wordy only copies from passages; a language model would answer from memory here."
+        )
+        assert "只会摘抄段落" in pieces_of(one, CHINESE).closed_book
+    assert pieces_of(replace(state, asked=replace(ASKED, closed_book=False)), ENGLISH).closed_book == ""
+
+
+def test_what_was_used_is_told_with_the_answer() -> None:
+    state = Progress(ASKED, PASSAGES, answer=ANSWER)
+    assert Tags(pieces_of(state, ENGLISH).grounded).text.endswith("Found by bm25, answered by wordy.")
+    assert Tags(pieces_of(state, CHINESE).grounded).text.endswith("由 bm25 检索，由 wordy 作答。")
 
 
 def test_passages_show_rank_score_identifier_and_mark_what_supports() -> None:
