@@ -1,5 +1,6 @@
 """Readers by name: what `--generator` accepts."""
 
+import re
 from pathlib import Path
 
 import rag
@@ -28,30 +29,22 @@ def make_reader(name: str, device: str = "auto") -> Reader:
     language model by name or folder.
 
     `KIND:SOURCE` names another backend: `span:FOLDER`, `llama:FOLDER` (a llama reader, or any LLaMA), `vllm:NAME`, `openai:URL`,
-    `hf:NAME`; for `joint:FOLDER` see `make_reader_over`. Raises ArtefactError for a path where no folder is, and for `span` and `llama`
-    where no weights ship.
+    `hf:NAME`; for `joint:FOLDER` see `make_reader_over`. Behind a span or llama reader `,min_confidence=X` replaces its own threshold.
+    Raises ArtefactError for a path where no folder is, and for `span` and `llama` where no weights ship; ConfigError for other settings.
     """
     if name == "extractive":
         return ExtractiveGenerator()
-    if name == "span":
-        return SpanReader.load(_shipped(name, SPAN_WEIGHTS / SPAN_SETTINGS_FILE), device)
-    if name == "llama":
-        return LlamaReader.load(_shipped(name, LLAMA_WEIGHTS / LLAMA_SETTINGS_FILE), device)
     kind, colon, source = name.partition(":")
-    if colon and kind == "span":
-        return SpanReader.load(Path(source), device)
-    if colon and kind == "llama" and (Path(source) / LLAMA_SETTINGS_FILE).is_file():
-        return LlamaReader.load(Path(source), device)
+    bare, settings = match.groups() if (match := re.fullmatch(r"(.+?),(\w+=.*)", name)) else (name, "")
+    abstaining = _abstaining(bare, device)
+    if abstaining is not None:
+        return _with_threshold(abstaining, name, settings) if settings else abstaining
     if colon and kind in GENERATORS:
         return as_reader(make_generator(kind, source, device, chat=True))
     if name.startswith((".", "/", "~")) and not Path(name).is_dir():
         raise ArtefactError(
             f"--generator {name}: no such folder; give extractive, the folder of a reader or of a causal model, or a hub name"
         )
-    if (Path(name) / SPAN_SETTINGS_FILE).is_file():
-        return SpanReader.load(Path(name), device)
-    if (Path(name) / LLAMA_SETTINGS_FILE).is_file():
-        return LlamaReader.load(Path(name), device)
     if (Path(name) / SETTINGS_FILE).is_file():
         return SmallReader.load(Path(name), device)
     return as_reader(HFGenerator(name, device, chat=True))
@@ -95,6 +88,34 @@ def default_generator_in(language: str) -> str:
 def span_ships() -> bool:
     """Whether weights of the reader `span` ship with this installation, so that it can be a default."""
     return (SPAN_WEIGHTS / SPAN_SETTINGS_FILE).is_file()
+
+
+def _abstaining(name: str, device: str) -> SpanReader | LlamaReader | None:
+    """The reader with a threshold of its own, `span` or `llama`, that a name or folder stands for; None for any other."""
+    kind, colon, source = name.partition(":")
+    folder = Path(source if colon else name)
+    if name == "span":
+        return SpanReader.load(_shipped(name, SPAN_WEIGHTS / SPAN_SETTINGS_FILE), device)
+    if name == "llama":
+        return LlamaReader.load(_shipped(name, LLAMA_WEIGHTS / LLAMA_SETTINGS_FILE), device)
+    if (colon and kind == "span") or (not colon and (folder / SPAN_SETTINGS_FILE).is_file()):
+        return SpanReader.load(folder, device)
+    if (kind == "llama" or not colon) and (folder / LLAMA_SETTINGS_FILE).is_file():
+        return LlamaReader.load(folder, device)
+    return None
+
+
+def _with_threshold(reader: SpanReader | LlamaReader, name: str, settings: str) -> SpanReader | LlamaReader:
+    """The reader abstaining below the `min_confidence` of `settings`. Raises ConfigError for any other setting, or no number."""
+    key, _, value = settings.partition("=")
+    try:
+        if key.strip() == "min_confidence" and 0 <= float(value) <= 1:
+            return reader.with_settings(min_confidence=float(value))
+    except ValueError:
+        pass
+    raise ConfigError(
+        f"--generator {name}: {settings!r} is no setting of a reader; give min_confidence=0 to 1, e.g. 0.2"
+    )
 
 
 def _shipped(name: str, settings: Path) -> Path:

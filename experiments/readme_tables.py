@@ -83,8 +83,11 @@ CLAIMS = {
 }
 INTERVALS = ("trained", "features")  # checkers whose AUROC is shown with its interval
 READERS = {"span": "`span`", "llama": "`llama`"}
-EVIDENCE = {"oracle": "oracle passage", "bm25, 5 passages": "five passages of BM25"}
-UNANSWERABLE = "squad2-dev, own passage"
+EVIDENCE = {
+    "oracle": "oracle passage",
+    "bm25, 5 passages": "five passages of BM25",
+    "squad2-dev, own passage": "SQuAD 2.0, own paragraph",
+}
 HEADLINE = {"scifact": "nDCG@10", "medquad (consumer)": "nDCG@10"}  # elsewhere Success@1
 
 
@@ -141,7 +144,7 @@ def _checkers(figures: Mapping[str, Any]) -> str:
     others = list(first["others"])
     rows = [
         [
-            f"{CLAIMS[name]} ({found['pairs']} pairs)",
+            f"{CLAIMS[name]} ({found['pairs']} wrong ones)",
             *(f"{found[baseline]:.3f}" for baseline in ("length", "containment")),
             *(_auroc(name, one) for name, one in [(found["name"], found), *found["others"].items()]),
         ]
@@ -158,15 +161,26 @@ def _auroc(checker: str, found: Mapping[str, Any]) -> str:
 
 
 def _readers(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
-    """Readers down; EM and F1 by evidence, every question answered, and what each refuses at its own threshold, across."""
-    head = ["reader", *(f"{label}: {measure}" for label in EVIDENCE.values() for measure in ("EM", "F1"))]
+    """Readers and their evidence down; every question answered, then what is below the reader's own threshold withheld, across."""
     rows = []
     for name, arms in evaluations.items():
-        cells = [READERS[name]]
-        cells += [f"{arms[arm]['always'][measure]['mean']:.3f}" for arm in EVIDENCE for measure in ("EM", "F1")]
-        refused = arms[UNANSWERABLE]["abstaining"]
-        rows.append([*cells, *(f"{refused[measure]['mean']:.3f}" for measure in ("refusal", "over-refusal"))])
-    return _table([*head, "unanswerable refused", "answerable refused"], rows)
+        for arm, label in EVIDENCE.items():
+            always, abstaining = arms[arm]["always"], arms[arm]["abstaining"]
+            cells = [_mean(always, measure) for measure in ("EM", "F1")]
+            cells += [
+                _mean(abstaining, measure) for measure in ("EM", "F1", "hallucination", "over-refusal", "refusal")
+            ]
+            rows.append([f"{READERS[name]}, {label}", *cells])
+    head = ["reader and evidence", "EM", "F1", "EM at its threshold", "F1", "wrong answers"]
+    return _table([*head, "answerable refused", "unanswerable refused"], rows)
+
+
+def _mean(found: Mapping[str, Any], measure: str) -> str:
+    """A mean, with a star where it differs from that of the row it is compared with by more than chance; nothing where undefined."""
+    if measure not in found:
+        return ""
+    star = "*" if found[measure].get("delta", {}).get("p_corrected", 1) < 0.05 else ""
+    return f"{found[measure]['mean']:.3f}{star}"
 
 
 def _schemes(summary: Mapping[str, Any]) -> str:

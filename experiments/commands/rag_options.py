@@ -21,7 +21,8 @@ Readers = Annotated[
     str | None,
     typer.Option(
         "--generator",
-        help="Readers, separated by commas, as for `genir answer`; KEY=VALUE behind llama:NAME are its settings.",
+        help="Readers, separated by commas, as for `genir answer`; KEY=VALUE behind llama:NAME are its settings, min_confidence=X "
+        "behind span or llama.",
         show_default="span where it ships, else extractive",
     ),
 ]

@@ -158,12 +158,17 @@ def fingerprint(name: str) -> str:
     """What tells the reader of `--generator NAME` from another: the sha256 of its folder where it has one, behind its settings; else its
     name."""
     source = name.partition(":")[2] or name
-    folder, settings = {"span": SPAN_WEIGHTS, "llama": LLAMA_WEIGHTS}.get(name, Path(source)), ""
+    folder, settings = _folder(source, name), ""
     if not folder.is_dir():
         bare, _, settings = source.partition(",")
-        folder = Path(bare)
+        folder = _folder(bare, name.partition(",")[0])
     kind = name.partition(":")[0] if ":" in name else "folder"
     return " ".join(filter(None, (kind, settings, sha256_of(folder)))) if folder.is_dir() else name
+
+
+def _folder(source: str, name: str) -> Path:
+    """The folder of weights that ship under a name, else that of a source."""
+    return {"span": SPAN_WEIGHTS, "llama": LLAMA_WEIGHTS}.get(name, Path(source))
 
 
 @dataclass(frozen=True)

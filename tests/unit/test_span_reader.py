@@ -76,6 +76,18 @@ def test_passages_about_other_things_than_the_question_names_lose_odds(reader: S
     assert odds(2.0, "where is bergen") == pytest.approx(odds(0.0, "where is bergen"))
 
 
+def test_a_threshold_behind_the_name_replaces_the_reader_s_own(reader: SpanReader, tmp_path: Path) -> None:
+    reader.with_settings(min_confidence=0.9).save(tmp_path / "a,b")
+    for name in (f"span:{tmp_path / 'a,b'}", str(tmp_path / "a,b")):
+        for given, expected in (("", 0.9), (",min_confidence=0.25", 0.25), (",min_confidence=0", 0.0)):
+            made = make_reader(f"{name}{given}", "cpu")
+            assert isinstance(made, SpanReader)
+            assert made.settings.min_confidence == expected
+        for fault in ("min_confidence=2", "min_confidence=x", "stages=2"):
+            with pytest.raises(ConfigError, match=f"'{fault}' is no setting of a reader; give min_confidence=0 to 1"):
+                make_reader(f"{name},{fault}", "cpu")
+
+
 def test_readings_in_order_with_their_places(reader: SpanReader) -> None:
     readings = reader.read(["where is oslo", "where is the nile", "who"], [[NILE, OSLO], [], [Document("e", "  ")]])
     first = readings[0]
