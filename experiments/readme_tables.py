@@ -88,6 +88,16 @@ EVIDENCE = {
     "bm25, 5 passages": "five passages of BM25",
     "squad2-dev, own passage": "SQuAD 2.0, own paragraph",
 }
+RETRIEVERS = {  # of results/grounding: with what each reader answers
+    "none": "none",
+    "random": "random passages",
+    "bm25": "BM25",
+    "dense": "dense, fine-tuned",
+    "hybrid": "hybrid of the two",
+    "generative": "generative",
+    "oracle": "oracle passage",
+}
+ANSWERING = {"span": "", "llama": ", llama", "extractive": ", extractive"}  # reader -> how the rows of its arms end
 HEADLINE = {"scifact": "nDCG@10", "medquad (consumer)": "nDCG@10"}  # elsewhere Success@1
 
 
@@ -101,6 +111,7 @@ def fill(readme: str, results: Path) -> str:
         "generate": _generate(_read(results / "generate" / "ladder.json")),
         "quality": _quality(_read(results / "quality" / "summary.json")),
         "checkers": _checkers(_read(results / "grounding" / "summary.json")["checker"]),
+        "retrievers": _retrievers(_read(results / "grounding" / "summary.json")["squad-small"]),
     }
     readers = {name: results / "readers" / name / "evaluation.json" for name in READERS}
     tables["readers"] = _readers({name: _read(path) for name, path in readers.items() if path.is_file()})
@@ -173,6 +184,17 @@ def _readers(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
             rows.append([f"{READERS[name]}, {label}", *cells])
     head = ["reader and evidence", "EM", "F1", "EM at its threshold", "F1", "wrong answers"]
     return _table([*head, "answerable refused", "unanswerable refused"], rows)
+
+
+def _retrievers(arms: Mapping[str, Mapping[str, Any]]) -> str:
+    """Retrievers down, readers and measures across; a star where a figure differs from BM25's with the same reader."""
+    measures = ("EM", "F1", "hallucination", "AURC")
+    readers = {reader: ending for reader, ending in ANSWERING.items() if f"bm25{ending}" in arms}
+    rows = [
+        [label, *(_mean(arms[f"{name}{ending}"], measure) for ending in readers.values() for measure in measures)]
+        for name, label in RETRIEVERS.items()
+    ]
+    return _table(["evidence", *(f"`{reader}`: {measure}" for reader in readers for measure in measures)], rows)
 
 
 def _mean(found: Mapping[str, Any], measure: str) -> str:
