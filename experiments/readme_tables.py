@@ -111,10 +111,9 @@ def fill(readme: str, results: Path) -> str:
         "generate": _generate(_read(results / "generate" / "ladder.json")),
         "quality": _quality(_read(results / "quality" / "summary.json")),
         "checkers": _checkers(_read(results / "grounding" / "summary.json")["checker"]),
+        "readers": _readers({name: _read(results / "readers" / name / "evaluation.json") for name in READERS}),
         "retrievers": _retrievers(_read(results / "grounding" / "summary.json")["squad-small"]),
     }
-    readers = {name: results / "readers" / name / "evaluation.json" for name in READERS}
-    tables["readers"] = _readers({name: _read(path) for name, path in readers.items() if path.is_file()})
     for name, table in tables.items():
         begin, end = f"<!-- figures: begin {name} -->\n", f"<!-- figures: end {name} -->"
         before, _, rest = readme.partition(begin)
@@ -182,7 +181,7 @@ def _readers(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
                 _mean(abstaining, measure) for measure in ("EM", "F1", "hallucination", "over-refusal", "refusal")
             ]
             rows.append([f"{READERS[name]}, {label}", *cells])
-    head = ["reader and evidence", "EM", "F1", "EM at its threshold", "F1", "wrong answers"]
+    head = ["reader and evidence", "EM", "F1", "EM at its threshold", "F1 at it", "wrong answers"]
     return _table([*head, "answerable refused", "unanswerable refused"], rows)
 
 
