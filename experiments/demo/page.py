@@ -132,21 +132,25 @@ class _Layout:
             "show_progress": "hidden",
             "api_visibility": "private",
         }
-        self.ask.click(**asking)
-        self.question.submit(**asking)
-        self.gallery.click(
+        example = self.gallery.click(
             self._example,
             self.gallery,
             [self.last, self.question],
             show_progress="hidden",
             api_visibility="private",
-        ).then(**asking)
-        self.fresh.click(
+        )
+        running = [self.ask.click(**asking), self.question.submit(**asking), example.then(**asking)]
+        # Stopped first, or what is on its way comes after.
+        stopped = self.fresh.click(None, cancels=running, api_visibility="private")
+        stopped.then(
             self._begin_again,
             self.language,
-            [self.last, self.question, *self.pieces],
+            [self.last, *self.pieces],
             show_progress="hidden",
             api_visibility="private",
+        )
+        self.fresh.click(  # in the browser: what a quick visitor types next is not taken away when the server has answered
+            None, None, self.question, js="() => ''", show_progress="hidden", api_visibility="private"
         )
         said = [self.head, self.question, self.ask, self.fresh, self.retriever, self.generator, self.count]
         said += [
@@ -194,8 +198,8 @@ class _Layout:
         return ask
 
     def _begin_again(self, language: str) -> list[Any]:
-        """No conversation, no question, and the page as it was before the first one."""
-        return [None, "", *astuple(empty_pieces(WORDINGS.get(language, ENGLISH)))]
+        """No conversation, and the page as it was before the first question."""
+        return [None, *astuple(empty_pieces(WORDINGS.get(language, ENGLISH)))]
 
     def _example(self, number: int) -> list[Any]:
         """The question of an example. It begins a new conversation."""

@@ -182,15 +182,33 @@ def test_an_example_in_chinese_and_the_page_in_chinese(visit: Visit) -> None:
 def test_the_placeholder_is_answered_in_either_language_as_the_page_stands(visit: Visit) -> None:
     """In Chinese it once was not: what comes first is for questions in English."""
     here = visit()
-    for language, button, used in (
-        ("English", "New conversation", "Found by generative, answered by wordy."),
-        ("中文", "新对话", "由 bm25 检索，由 extractive 作答。"),
-    ):
-        here.page.locator("#language").get_by_text(language).click()
-        here.page.get_by_role("button", name=button).click()
-        here.ask(here.text("question").get_attribute("placeholder"))
-        here.piece("grounded").get_by_text(used).wait_for()
+    here.ask(here.text("question").get_attribute("placeholder"))
+    here.piece("grounded").get_by_text("Found by generative, answered by wordy.").wait_for()
+    here.finished()
+    here.page.locator("#language").get_by_text("中文").click()
+    here.page.get_by_role("button", name="新对话").click()
+    here.piece("grounded").get_by_text("回答将显示在这里。").wait_for()
+    here.ask(here.text("question").get_attribute("placeholder"))
+    here.piece("grounded").get_by_text("由 bm25 检索，由 extractive 作答。").wait_for()
     assert "利马是秘鲁的首都" in here.wait("grounded", ".claim.supported").inner_text()
+    assert here.faults == []
+
+
+def test_a_new_conversation_ends_the_answer_that_is_being_written(visit: Visit) -> None:
+    here = visit()
+    here.choose("retriever", "bm25")
+    here.choose("generator", "wordy")
+    here.ask(PERU)
+    here.wait("grounded", ".writing")
+    with here.page.expect_response("**/cancel"):
+        here.page.locator("#fresh").click()
+    here.piece("grounded").get_by_text("The answer will stand here.").wait_for()
+    assert here.text("question").input_value() == ""
+    here.choose("generator", "extractive")
+    here.ask("And of Norway?")
+    assert "Oslo" in here.wait("grounded", ".claim").inner_text()
+    here.finished()
+    assert here.piece("conversation").locator(".turns, .searched").count() == 0
     assert here.faults == []
 
 
