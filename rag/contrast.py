@@ -119,9 +119,9 @@ class ContrastiveReader:
         done = dict(zip((*rows, *closed), (*contrasted, *plain), strict=True))
         if self.note is not None:
             for row, generation in done.items():
-                self.note(self.generator, prompts[row].text, generation)
+                self.note(row, self.generator, prompts[row].text, generation)
                 if row in bare:
-                    self.note(self.generator, bare[row], generation)
+                    self.note(row, self.generator, bare[row], generation)
         return [self.reader.reading(prompt, done[row]) for row, prompt in enumerate(prompts)]
 
 

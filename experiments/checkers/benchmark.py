@@ -63,8 +63,13 @@ def default_checkers() -> tuple[str, ...]:
     return ("features", "lexical", "embedding") if features_can_run() else ("lexical", "embedding")
 
 
-def default_checker() -> str:
-    """`features` where it can run, else `lexical`, with a warning: that one calls supported whatever is copied from the evidence."""
+def default_checker(unspaced: bool = False) -> str:
+    """`features` where it can run, else `lexical`, with a warning: that one calls supported whatever is copied from the evidence.
+
+    Of questions in Chinese or Japanese (`unspaced`), which `features` does not read, `lexical`.
+    """
+    if unspaced:
+        return "lexical"
     if features_can_run():
         return "features"
     warnings.warn(

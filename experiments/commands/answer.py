@@ -43,6 +43,7 @@ def answer(
 ) -> None:
     """Answer a question from the documents that a retriever finds, and show where each claim of the answer stands."""
     from experiments.checkers.benchmark import default_checker, make_checker
+    from experiments.rag_evaluation.models import check_checker, check_model
     from experiments.reading import default_generator, make_reader_over
     from experiments.retrieval import build_retriever, check_question
     from genir.errors import ConfigError
@@ -66,6 +67,8 @@ def answer(
     dataset = load_dataset(data)
     reader = make_reader_over(chosen, dataset, data, device)
     _check_prompted(reader, template is not None, shots > 0)
+    check_model(reader)
+    check_checker(judge)
     reader = _worded(reader, wording, _demonstrations(dataset, shots, shots_by, seed))
     condenser = _condenser(condense, reader)
     decoding = {} if num_beams is None else {"num_beams": num_beams}
@@ -117,6 +120,7 @@ def _converse(
     """Print the answer to each question, asked with those before it in view."""
     import json
 
+    from experiments.answer_text import print_sources
     from experiments.tables import figure, plain, show, show_facts
     from genir.records import Query
     from rag.conversation import Turn
@@ -134,7 +138,7 @@ def _converse(
                 print(figure(piece), end="", flush=True)
         if not as_json:
             print("" if stream else figure(finished[-1].text))
-            _print_sources(finished[-1], documents)
+            print_sources(finished[-1], documents)
         elif stream:
             print(json.dumps(plain(finished[-1]), ensure_ascii=False))
     if as_json and not stream:
@@ -142,40 +146,6 @@ def _converse(
             show([plain(one) for one in finished], (), as_json=True)
         else:
             show_facts(plain(finished[0]), as_json=True)
-
-
-def _print_sources(found: "Answer", documents: "Mapping[str, Document]") -> None:
-    """Where the answer stands, which of its claims are not supported, what says otherwise; where it stands nowhere, why."""
-    from experiments.tables import figure
-
-    if found.search_query:
-        print(f"  (searched for: {figure(found.search_query)})")
-    for citation in found.citations:
-        title = documents[citation.doc_id].title or citation.doc_id
-        quote = "" if citation.text == found.text else f" {citation.text}"
-        written = f"; identifier {citation.identifier}" if citation.identifier else ""
-        place = f"{citation.doc_id}, characters {citation.start} to {citation.end}{written}"
-        print(figure(f"  [{title}]{quote}  ({place})"))
-    if found.citations:
-        for claim in found.claims:
-            if claim.verdict != "supported":
-                print(figure(f"  {claim.verdict}: {claim.text}"))
-        for rival in found.rivals:
-            where = documents[rival.citation.doc_id].title or rival.citation.doc_id
-            number = rival.citation.passage + 1
-            print(figure(f"  passage {number} says otherwise: {rival.text}  [{where}] ({rival.citation.doc_id})"))
-        return
-    if found.retriever == "none":
-        why = (
-            "has no passages to read (--retriever none)" if found.abstained else "answers from memory alone: no source"
-        )
-        print(f"  {found.generator} {why}.")
-    elif not found.passages:
-        print(f"  {found.retriever} finds no passage for this question.")
-    elif found.abstained:
-        print(f"  {found.generator} sees no answer in the {len(found.passages)} passages of {found.retriever}.")
-    else:
-        print(f"  None of the {len(found.passages)} passages of {found.retriever} supports this.")
 
 
 def _template(wording: str | None, language: str, question: str) -> "PromptTemplate":

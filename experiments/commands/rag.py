@@ -145,7 +145,6 @@ def evaluate(
     prompt and answer), plots and a manifest. Confidences are calibrated, and thresholds chosen, on dev questions. An interrupted run goes
     on where it was.
     """
-    from experiments.checkers.benchmark import default_checker
     from experiments.rag_evaluation.experiment import run
     from experiments.rag_evaluation.figures import differences, table
     from experiments.rag_evaluation.settings import GroundingConfig, split_generators, split_names, split_steps
@@ -160,7 +159,7 @@ def evaluate(
         split=split,
         limit=limit,
         k=k,
-        checker=checker or default_checker(),
+        checker=checker or "",
         seed=seed,
         against=against or "",
         loss=loss,

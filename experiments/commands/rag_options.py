@@ -51,7 +51,7 @@ Checker = Annotated[
     typer.Option(
         "--checker",
         help="What judges claims: features (the trained one that ships), lexical, embedding[:NAME], nli:NAME, trained:DIR.",
-        show_default="features with the extra dense, else lexical",
+        show_default="features for English with the extra dense, else lexical",
     ),
 ]
 Against = Annotated[

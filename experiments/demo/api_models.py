@@ -32,7 +32,7 @@ class SearchBody(BaseModel):
         None,
         description="One of /api/health's retrievers; without, the first of them that holds documents in the question's language.",
     )
-    passages: int = Field(5, ge=1, description="Most passages to find.")
+    passages: int = Field(5, ge=1, strict=True, description="Most passages to find.")
     history: list[TurnBody] = Field(
         default_factory=list,
         description="The conversation before the question, oldest turn first: a question that leans on it is made complete for the "
@@ -48,8 +48,8 @@ class AnswerBody(SearchBody):
         description="One of /api/health's generators; without, the first of them, or, where the server was started without naming any, "
         "one that reads the question's language.",
     )
-    threshold: float = Field(0.0, ge=0, le=1, description="Answers of less confidence are held back.")
-    closed_book: bool = Field(False, description="Answer without documents, too.")
+    threshold: float = Field(0.0, ge=0, le=1, strict=True, description="Answers of less confidence are held back.")
+    closed_book: bool = Field(False, strict=True, description="Answer without documents, too.")
 
 
 class PassageReply(BaseModel):

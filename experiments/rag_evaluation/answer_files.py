@@ -1,8 +1,15 @@
-"""What an evaluation writes question by question: every answer with its prompt, and the values behind the table of arms."""
+"""What an evaluation writes question by question: every answer with its prompt and calls, and the values behind the table of arms.
+
+A line's `prompt` is the one that the answer was read with, or, in a row of mitigations, that the answer before them was read with: null
+for a reader without prompts, where none was asked, and where the first step reads in another way. Its `calls` are the prompts and replies
+of the steps, in order; of a reader without prompts there are none, whatever its steps asked it. Replies sampled to measure consistency
+(`--samples`) stand below the work folder alone.
+"""
 
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +62,14 @@ def merge_answers(path: Path, name: str, parts: list[Part]) -> None:
 
 
 def _answer_lines(data: str, arm: str, answered: Answered) -> Iterator[str]:
+    calls = chain(answered.calls, repeat(()))  # of a list without steps there are none at all
     for query, prompt, answer in zip(answered.queries, answered.prompts, answered.answers, strict=True):
         told = {
             "data": data,
             "arm": arm,
             "accepted": list(query.answers),
             "prompt": prompt,
+            "calls": [asdict(one) for one in next(calls)],
             "answer": asdict(answer),
         }
         yield json.dumps(told, ensure_ascii=False) + "\n"

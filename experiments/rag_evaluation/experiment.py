@@ -3,7 +3,8 @@ data set.
 
     OUT/summary.json              data set -> arm -> measure -> {mean, low, high, perhaps delta}, and costs: {mean}; other data sets'
                                   parts stay
-    OUT/answers.jsonl             every answer with its prompt: {data, arm, prompt, answer}; other data sets' lines stay
+    OUT/answers.jsonl             every answer with its prompt, and the calls of its mitigations: {data, arm, accepted, prompt, calls,
+                                  answer}; other data sets' lines stay
     OUT/<data set>.json           questions, calibration, costs, risk-coverage, what was left out
     OUT/<data set>.per_query.json the values behind the table of arms and mitigations
     OUT/<data set>.<plot>.svg     hallucination by retriever, risk-coverage, reliability
@@ -23,7 +24,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from experiments.checkers.benchmark import make_checker
+from experiments.checkers.benchmark import default_checker, make_checker
 from experiments.rag_evaluation.answer_files import heading, merge_answers, write_per_query
 from experiments.rag_evaluation.arms import Searcher
 from experiments.rag_evaluation.bench import Arm, Bench, Part, Row
@@ -31,9 +32,9 @@ from experiments.rag_evaluation.calibration import calibrate
 from experiments.rag_evaluation.conditions import MAKE, check_conditions, is_of
 from experiments.rag_evaluation.figures import Figures, table_figures
 from experiments.rag_evaluation.mitigated import check_mitigations, mitigated
-from experiments.rag_evaluation.models import check_model
+from experiments.rag_evaluation.models import check_checker, check_model
 from experiments.rag_evaluation.plots import PLOTS, curves, write_plots
-from experiments.rag_evaluation.questions import choose_questions
+from experiments.rag_evaluation.questions import Questions, choose_questions
 from experiments.rag_evaluation.reading import AnswerStore, fingerprint
 from experiments.rag_evaluation.sampling import check_samples, consistency_of, unsampled
 from experiments.rag_evaluation.settings import GroundingConfig
@@ -44,6 +45,7 @@ from genir.formats import dataset_sha256, load_dataset
 from genir.manifest import MANIFEST, provenance, sha256_of, write_json
 from rag.joint.answerer import JointAnswerer
 from rag.joint.model import JointModel
+from rag.measures.names import is_unspaced
 from rag.reading import Reader
 from retrievers.index_files import read_json
 
@@ -103,6 +105,17 @@ def run(
     return summary
 
 
+def _checker_name(named: str, questions: Questions) -> str:
+    """What judges the claims: what was named, else the default for the questions' language."""
+    unspaced = 2 * sum(is_unspaced(query.text) for query in questions.asked) > len(questions.asked)
+    if named == "features" and unspaced:
+        raise ConfigError(
+            f"--checker features: reads English, and the questions of {questions.name} are in another language; give lexical, or "
+            "embedding:NAME or nli:NAME with a model of that language"
+        )
+    return named or default_checker(unspaced)
+
+
 def prepare(
     data: Path, config: GroundingConfig, work: Path, model: Path | None, cache: Path | None, device: str
 ) -> Bench:
@@ -122,8 +135,10 @@ def prepare(
     for name, label in labels.items():
         if list(labels.values()).count(label) > 1:
             raise ConfigError(f"--generator {name}: another one is called {label!r} in tables, too; give one of them")
-    inputs = {"corpus": sha256_of(data / "corpus.jsonl"), "checker": fingerprint(config.checker)}
-    checker = make_checker(config.checker, device, cache)
+    judge = _checker_name(config.checker, questions)
+    inputs = {"corpus": sha256_of(data / "corpus.jsonl"), "checker": fingerprint(judge)}
+    checker = make_checker(judge, device, cache)
+    check_checker(checker)
     documents = dataset.documents()
     store = AnswerStore(work, documents, checker, inputs, config.k)
     fingerprints = {name: fingerprint(name) for name in readers}

@@ -3,6 +3,8 @@
 What a step must tune it tunes on the arm's dev answers. Every row is compared with the arm's own answers. Closed-book, a step that
 needs a retriever is left out, and named in `about`.
 
+Answers are kept with the prompt that they began with, where a row did not begin by reading anew, and the calls of its steps.
+
 Invariant: a row costs the search, the reading and its steps, whether or not runs, answers and indexes were there already: what is kept is
 kept with what it took, and models and indexes are there before anything is measured.
 """
@@ -21,6 +23,7 @@ from genir.manifest import MANIFEST, sha256_of
 from genir.protocols import Retriever
 from rag.abstention import Loss, Target
 from rag.mitigations.tools import Tools
+from rag.reading import GeneratorReader
 
 NEEDS_RETRIEVER = frozenset({"verify-and-edit"})
 
@@ -74,6 +77,10 @@ def _revised(bench: Bench, arm: Arm, steps: Sequence[str]) -> Answered:
         "loss": config.loss,
         "model": None if bench.searcher.model is None else sha256_of(bench.searcher.model / MANIFEST),
     }
+    if isinstance(bench.readers[arm.generator], GeneratorReader):
+        about["calls"] = "kept"  # earlier versions kept none; of readers without prompts there are none
+
+    unasked = (None,) * len(arm.answered.answers)  # the first prompts are kept with the arm's own answers
 
     def make() -> Answered:
         reader, dev = bench.readers[arm.generator], arm.dev
@@ -91,12 +98,13 @@ def _revised(bench: Bench, arm: Arm, steps: Sequence[str]) -> Answered:
             samples=config.drawn,
             temperature=config.temperature,
         )
-        answers, cost = revise(steps, arm.answered.answers, kit)
-        return Answered(arm.answered.queries, tuple(answers), (None,) * len(answers), {}, cost)
+        made = revise(steps, arm.answered.answers, kit)
+        return Answered(arm.answered.queries, made.answers, unasked, {}, made.cost, made.calls)
 
     kept = bench.store.keep(about, evidence, make)
-    first = evidence.searched if reads_anew(steps) else arm.answered.cost
-    return replace(kept, cost=first + kept.cost)
+    if reads_anew(steps):
+        return replace(kept, cost=evidence.searched + kept.cost)
+    return replace(kept, cost=arm.answered.cost + kept.cost, prompts=arm.answered.prompts)
 
 
 def _retriever(bench: Bench, name: str, steps: Sequence[str]) -> Retriever | None:

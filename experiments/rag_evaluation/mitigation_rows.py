@@ -1,15 +1,15 @@
-"""Which rows mitigations make in a table, and the answers of one row, with what its steps cost.
+"""Which rows mitigations make in a table, and the answers of one row, with what its steps cost and asked of models.
 
 Every row revises the same answers, so that rows differ in their steps alone and pair up question by question. A row whose first step reads
 in another way (`contrast`, `copy-decode`) need not pay for the reading that it replaces. What tuning on dev answers took is not counted.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from experiments.rag_evaluation.mitigation_steps import REREADING, Kit, in_order, make_steps
 from genir.records import Answer
-from rag.mitigations.cost import Cost, Meter
+from rag.mitigations.cost import Call, Cost, Meter
 from rag.mitigations.step import apply
 
 
@@ -28,12 +28,24 @@ def rows_of(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return rows
 
 
-def revise(steps: Sequence[str], answers: Sequence[Answer], kit: Kit) -> tuple[list[Answer], Cost]:
-    """The answers after the steps, and what the steps took by themselves, without their tuning."""
+@dataclass(frozen=True)
+class Revised:
+    """Answers after the steps of a row, with what the steps took by themselves, without their tuning, and the calls behind each answer."""
+
+    answers: tuple[Answer, ...]
+    cost: Cost
+    calls: tuple[tuple[Call, ...], ...]
+
+
+def revise(steps: Sequence[str], answers: Sequence[Answer], kit: Kit) -> Revised:
+    """The answers after the steps."""
     meter = Meter()
     made = make_steps(steps, replace(kit, meter=meter))
     tuning = meter.spent
-    return apply(made, answers, kit.documents), meter.spent - tuning
+    meter.calls.clear()
+    revised = apply(made, answers, kit.documents)
+    calls = tuple(tuple(meter.calls.get(one.query_id, ())) for one in answers)
+    return Revised(tuple(revised), meter.spent - tuning, calls)
 
 
 def reads_anew(steps: Sequence[str]) -> bool:

@@ -7,17 +7,22 @@ larger than the memory: a file that is there and broken is found when its model 
 
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from genir.embedding import resolve_encoder
 from genir.errors import ArtefactError, MissingExtraError
 from genir.models.pretrained import loading
+from rag.checkers.embedding import EmbeddingChecker
+from rag.checkers.nli import NLIChecker, entailment_labels
 from rag.generators.hf import HFGenerator
 from rag.generators.openai import OpenAIGenerator
 from rag.generators.vllm import VLLMGenerator
 from rag.llama.engine import LlamaEngine
 from rag.llama.weights import Shards, pick_dtype
 from rag.reading import GeneratorReader, Reader
+from rag.verification import SupportChecker
 
 
 def check_model(reader: Reader) -> None:
@@ -36,11 +41,29 @@ def check_model(reader: Reader) -> None:
         raise MissingExtraError("vllm", "vllm", "the generator 'vllm'")
 
 
+def check_checker(checker: SupportChecker) -> None:
+    """Raise what loading a checker's network would raise at its first statement, as far as that shows in its configuration."""
+    if isinstance(checker, NLIChecker):
+        with loading(f"NLI model {checker.source!r}"):
+            labels = _configuration(checker.source).id2label
+        entailment_labels(labels, checker.source)
+    elif isinstance(checker, EmbeddingChecker):
+        source = resolve_encoder(checker.encoder.name)
+        with loading(f"encoder {checker.encoder.name!r}"):
+            _configuration(source)
+
+
+def _configuration(source: str) -> Any:
+    from transformers import AutoConfig
+
+    return AutoConfig.from_pretrained(source)
+
+
 def _check_hugging_face(source: str) -> None:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     with loading(f"language model {source!r}"), torch.device("meta"):
-        AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(source))
+        AutoModelForCausalLM.from_config(_configuration(source))
         AutoTokenizer.from_pretrained(source)
     folder = Path(source)
     if folder.is_dir() and not any(one.suffix in (".safetensors", ".bin") for one in folder.iterdir()):

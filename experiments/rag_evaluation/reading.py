@@ -1,19 +1,24 @@
 """Questions and their evidence -> answers, with their prompts, measures and cost; every list of answers is kept, and reused where
 current.
 
-A folder below `work` holds one list: answers.jsonl, prompts.json, values.json and, last, its manifest. Its name is a digest of what
-decides the answers: questions, passages as they were shown, earlier turns, reader, checker, k. Known gap: a model that is served
-elsewhere, or named on a hub, is known by its name alone; where it changes, so must --work.
+A folder below `work` holds one list: answers.jsonl, prompts.json, where steps asked something of a model calls.jsonl, and, last, its
+manifest; beside them values.json, what the measures make of the list, kept as long as neither they nor the checkers change. The folder's
+name is a digest of what decides the answers: questions, passages as they were shown, earlier turns, reader, checker, k. Known gaps: a
+model that is served elsewhere, or named on a hub, is known by its name alone, and the code of readers and steps not at all; where one of
+them changes, so must --work.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import rag
 from experiments.rag_evaluation.arms import Playback, Rankings
+from experiments.rag_evaluation.calls import kept_calls, write_calls
 from experiments.rag_evaluation.models import load_model
 from experiments.reading import LLAMA_WEIGHTS, SPAN_WEIGHTS
 from genir.formats import read_answers, write_answers
@@ -23,7 +28,7 @@ from genir.records import Answer, Document, Query
 from rag.answering import answer
 from rag.conversation import Turn
 from rag.measures.per_question import PerQuery, measure_answers
-from rag.mitigations.cost import Cost, Meter
+from rag.mitigations.cost import Call, Cost, Meter
 from rag.reading import GeneratorReader, Reader, stream_generation
 from rag.verification import SupportChecker
 from retrievers.index_files import read_json
@@ -55,7 +60,8 @@ class Evidence:
 @dataclass(frozen=True)
 class Answered:
     """One list of answers: the prompt behind each where the reader has prompts (None: it was not asked, or has none), the measures question
-    by question, and the cost of all: searching, reading, and every step behind it.
+    by question, and the cost of all: searching, reading, and every step behind it. `calls`: what the steps behind the reading asked of
+    models, one by one, for each answer; empty where there was no step, or none that asked.
     """
 
     queries: tuple[Query, ...]
@@ -63,10 +69,7 @@ class Answered:
     prompts: tuple[str | None, ...]
     values: PerQuery
     cost: Cost
-
-    def without_figures(self) -> "Answered":
-        """The answers alone: revised ones have neither prompts nor cost of their own."""
-        return replace(self, prompts=(None,) * len(self.answers), values={}, cost=Cost())
+    calls: Iterable[Sequence[Call]] = ()
 
 
 @dataclass(frozen=True)
@@ -110,26 +113,32 @@ class AnswerStore:
         return replace(kept, cost=kept.cost + evidence.searched)
 
     def keep(self, about: Mapping[str, Any], evidence: Evidence, make: Callable[[], Answered]) -> Answered:
-        """What `make` gives, or gave for the same `about`, its cost included; its values are measured here."""
+        """What `make` gives, or gave for the same `about`, its cost included, measured."""
         digest = hashlib.sha256(json.dumps([about, dict(self.inputs)], sort_keys=True).encode()).hexdigest()
         folder, config = self.work / "answers" / digest[:16], {"answers": digest}
         if not is_current(folder, STAGE, config, self.inputs):
             made = make()
-            documents = {**self.documents, **evidence.changed}
-            values = measure_answers(made.answers, evidence.queries, documents, self.checker)
             (folder / MANIFEST).unlink(missing_ok=True)  # from here on the folder is unfinished
             write_answers(made.answers, folder / _ANSWERS)
             write_json(folder / _PROMPTS, made.prompts)
-            write_json(folder / _VALUES, values)
+            write_calls(made.calls, folder)
             write_manifest(folder, STAGE, config, self.inputs, cost=asdict(made.cost))
         cost = read_manifest(folder, STAGE, "genir rag eval")["facts"]["cost"]
-        return Answered(
-            evidence.queries,
-            tuple(read_answers(folder / _ANSWERS)),
-            tuple(read_json(folder / _PROMPTS)),
-            read_json(folder / _VALUES),
-            Cost(**cost),
-        )
+        answers = tuple(read_answers(folder / _ANSWERS))
+        prompts = tuple(read_json(folder / _PROMPTS))
+        values = self._measured(answers, evidence, folder / _VALUES)
+        return Answered(evidence.queries, answers, prompts, values, Cost(**cost), kept_calls(folder))
+
+    def _measured(self, answers: Sequence[Answer], evidence: Evidence, path: Path) -> PerQuery:
+        """The values of a list, kept in the file `path` with the digest of the code that measured them."""
+        kept = read_json(path) if path.is_file() else {}
+        if kept.get("measured_by") != measuring_code():
+            documents = {**self.documents, **evidence.changed}
+            values = measure_answers(answers, evidence.queries, documents, self.checker)
+            kept = {"measured_by": measuring_code(), "values": values}
+            write_json(path, kept)
+        found: PerQuery = kept["values"]
+        return found
 
     def _read(self, evidence: Evidence, reader: Reader) -> Answered:
         """The answers with what reading took; loading the model is not counted, nor are the verdicts on the claims."""
@@ -152,6 +161,17 @@ class AnswerStore:
         asked = iter(prompts)
         told = [next(asked, None) if evidence.playback is None or one.passages else None for one in answers]
         return Answered(evidence.queries, tuple(answers), tuple(told), {}, meter.spent)
+
+
+@cache
+def measuring_code() -> str:
+    """The sha256 of the measures and the checkers, their weights included."""
+    package = Path(rag.__file__).parent
+    parts = [package / "measures", package / "checkers", package / "scoring.py", package / "verification.py"]
+    files = [path for part in parts for path in (sorted(part.rglob("*")) if part.is_dir() else [part])]
+    kept = [path for path in files if path.is_file() and "__pycache__" not in path.parts]
+    told = [[path.relative_to(package).as_posix(), sha256_of(path)] for path in kept]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
 def fingerprint(name: str) -> str:

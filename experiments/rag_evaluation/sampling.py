@@ -15,7 +15,7 @@ from dataclasses import asdict
 
 from experiments.rag_evaluation.bench import Arm, Bench
 from experiments.rag_evaluation.models import load_model
-from experiments.rag_evaluation.reading import generated
+from experiments.rag_evaluation.reading import generated, measuring_code
 from genir.errors import ConfigError
 from genir.manifest import MANIFEST, is_current, write_json, write_manifest
 from genir.protocols import Generation
@@ -59,6 +59,7 @@ def consistency_of(bench: Bench, arm: Arm) -> PerQuery:
         "samples": [config.samples, config.temperature],
         "reader": bench.fingerprints[arm.generator],
         "answers": [asdict(one) for one in answers],
+        "measured_by": measuring_code(),
     }
     digest = hashlib.sha256(json.dumps([about, dict(bench.store.inputs)], sort_keys=True).encode()).hexdigest()
     folder, made_of = bench.store.work / "samples" / digest[:16], {"samples": digest}

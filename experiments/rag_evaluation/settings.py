@@ -27,13 +27,14 @@ class GroundingConfig:
     """Everything that decides the figures, beside the files that are read.
 
     `limit`: questions at most, from all over the split (0: all). `against`: the retriever that the others are compared with; by default
-    bm25 where it is among them, else the first. `loss`: what counts as wrong for calibration, thresholds and risk-coverage. `coverage`:
-    the share of dev questions that the tuned threshold keeps answered at least. `target`: whether the mitigation abstain is tuned for that,
-    or for a guaranteed `risk` (`rag.abstention`), and `signal` by what it and Verify-and-Edit decide. `samples`: replies drawn from each
-    generator to each question at `temperature`, for measures of consistency (0: none; the signal consistency then draws its usual number).
-    `search_price`: what a search costs the gate, in F1 a question. `entities`: of atlas' questions those about entities
-    that its reader's training has, or has not. `name`: what the summary calls the data set; by default its folder's name. `resamples`:
-    of the bootstrap of figures that are no means (AURC, ECE). Raises ConfigError for unknown names and impossible values.
+    bm25 where it is among them, else the first. `checker`: what judges claims; empty, the default for the questions' language. `loss`: what
+    counts as wrong for calibration, thresholds and risk-coverage. `coverage`: the share of dev questions that the tuned threshold keeps
+    answered at least. `target`: whether the mitigation abstain is tuned for that, or for a guaranteed `risk` (`rag.abstention`), and
+    `signal` by what it and Verify-and-Edit decide. `samples`: replies drawn from each generator to each question at `temperature`, for
+    measures of consistency (0: none; the signal consistency then draws its usual number). `search_price`: what a search costs the gate, in
+    F1 a question. `entities`: of atlas' questions those about entities that its reader's training has, or has not. `name`: what the summary
+    calls the data set; by default its folder's name. `resamples`: of the bootstrap of figures that are no means (AURC, ECE). Raises
+    ConfigError for unknown names and impossible values.
     """
 
     retrievers: tuple[str, ...] = ("none", "random", "bm25", "oracle")

@@ -1,19 +1,27 @@
 """The trained checker: a logistic model over features of claim, question and evidence, the span scorer's logit among them.
 
-Two heads, since they are two tasks: `answer` for statements with a question, `sentence` for claims by themselves. Both tell supported
-from contradicted claims, and from those of which the evidence says nothing: an answer is contradicted where the evidence answers the
-question with something else. Each head is a multinomial logistic regression, small enough to fit in a second once the features are
-there, on statements that the span scorer has not learnt from.
+Two heads, since they are two tasks: `answer` for bare answers to a question, `sentence` for claims by themselves. Both tell supported from
+contradicted claims, and from those of which the evidence says nothing: an answer is contradicted where the evidence answers the question
+with something else. A sentence that answers a question is both, and neither head alone will do: to the first every paraphrase is something
+else, and the second takes a made-up answer in the passage's words for supported. So the first is asked of what the sentence adds to its
+question (`rag.checkers.sentence_claims`), the second of the sentence, and each probability is the geometric mean of theirs; of what is
+denied the second alone can tell whether it is contradicted, and what is quoted never is.
+
+Each head is a multinomial logistic regression, small enough to fit in a second once the features are there, on statements that the span
+scorer has not learnt from.
 
 Verdicts weigh alike in fitting, however many lessons each has, so that a probability above one half is meant for statements of which
 nothing is known before; it is calibrated for no other mix.
 
-Invariants: features are known by name, and a checker made for others is refused; the same lessons give the same checker.
+Invariants: features are known by name, and a checker made for others is refused; the same lessons give the same checker. Known gap: a
+right sentence in words of its own, above all one that answers without names and numbers, may be "unsupported".
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -25,8 +33,12 @@ from genir.embedding import DEFAULT_ENCODER, TextEncoder
 from genir.errors import ArtefactError, DataError
 from genir.manifest import write_atomically, write_json
 from genir.records import Verdict
+from rag.attribution import contains
 from rag.checkers.features import NAMES, ClaimFeatures
 from rag.checkers.network import Asked, SpanScorer
+from rag.checkers.sentence_claims import answers_within, is_fragment, is_quoted, is_sentence
+from rag.measures.negation import stretches
+from rag.sentences import words
 from rag.verification import NO_SUPPORT, Statement, Support
 
 Task = Literal["answer", "sentence"]
@@ -105,15 +117,51 @@ class ClaimChecker:
             raise ArtefactError("the trained checker was neither fitted nor loaded; give the folder of a trained one")
         found = [NO_SUPPORT] * len(statements)
         told = [i for i, one in enumerate(statements) if one.claim.strip() and one.evidence.strip()]
-        rows = self.rows([statements[i] for i in told])
+        both = len(self.heads) == len(_TASKS)
+        sentences = [i for i in told if both and _answers_in_a_sentence(statements[i])]
+        others = sorted(set(told) - set(sentences))
+        judged = self._by_task([statements[i] for i in others]) + self._sentences([statements[i] for i in sentences])
+        for i, support in zip(others + sentences, judged, strict=True):
+            found[i] = support
+        return found
+
+    def _sentences(self, statements: Sequence[Statement]) -> list[Support]:
+        """Sentences that answer a question, by both heads: see the module."""
+        alone = self._by_task([Statement(one.claim, one.evidence) for one in statements])
+        added = [answers_within(one) for one in statements]
+        asked = [
+            Statement(answer, one.evidence, one.question)
+            for one, answers in zip(statements, added, strict=True)
+            for answer in answers or [one.claim]
+        ]
+        answered = iter(self._by_task(asked))
+        found = []
+        for one, answers, itself in zip(statements, added, alone, strict=True):
+            shares = list(islice(answered, max(1, len(answers))))
+            supported = min(share.supported for share in shares)
+            contradicted = max(share.contradicted for share in shares) if answers else itself.contradicted
+            if is_quoted(one):
+                found.append(Support(itself.supported))
+            elif any(part.denied for part in stretches(one.claim, one.question)):
+                found.append(Support(min(supported, itself.supported), itself.contradicted))
+            else:
+                standing = all(contains(words(one.evidence), words(answer)) for answer in answers)
+                holds = math.sqrt(supported * itself.supported) if standing else 0.0
+                found.append(Support(holds, math.sqrt(contradicted * itself.contradicted)))
+        return found
+
+    def _by_task(self, statements: Sequence[Statement]) -> list[Support]:
+        """Each statement by the head of its task; of claims and evidence that have words."""
+        found = [NO_SUPPORT] * len(statements)
+        rows = self.rows(statements)
         for task in _TASKS:
-            places = [k for k, i in enumerate(told) if self._head_for(_task(statements[i])) == task]
+            places = [i for i, one in enumerate(statements) if self._head_for(_task(one)) == task]
             if not places:
                 continue
             head = self.heads[task]
-            for k, shares in zip(places, head.probabilities(rows[places]).tolist(), strict=True):
+            for i, shares in zip(places, head.probabilities(rows[places]).tolist(), strict=True):
                 by_verdict = dict(zip(head.verdicts, shares, strict=True))
-                found[told[k]] = Support(by_verdict.get("supported", 0.0), by_verdict.get("contradicted", 0.0))
+                found[i] = Support(by_verdict.get("supported", 0.0), by_verdict.get("contradicted", 0.0))
         return found
 
     def rows(self, statements: Sequence[Statement]) -> np.ndarray:
@@ -177,6 +225,10 @@ class ClaimChecker:
 
 def _task(statement: Statement) -> Task:
     return "answer" if statement.question.strip() else "sentence"
+
+
+def _answers_in_a_sentence(statement: Statement) -> bool:
+    return _task(statement) == "answer" and is_sentence(statement.claim) and not is_fragment(statement)
 
 
 def _fit_head(rows: np.ndarray, verdicts: Sequence[Verdict], task: Task, strength: float) -> LogisticHead:

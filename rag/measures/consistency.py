@@ -17,10 +17,13 @@ import numpy as np
 
 from genir.errors import DataError
 from genir.protocols import Generation
+from genir.words import ENGLISH_STOPWORDS
 from rag.measures.numbers import canonical_words
 from rag.measures.support import check_once
 from rag.sentences import split_sentences, words
 from rag.verification import THRESHOLD, Statement, SupportChecker
+
+_IDLE = ENGLISH_STOPWORDS - {"no", "not"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +65,13 @@ def mean_logprob(generation: Generation) -> float | None:
     return sum(generation.logprobs) / len(generation.logprobs) if generation.logprobs else None
 
 
-def clusters_by_text(answers: Sequence[str]) -> list[int]:
-    """The cluster of every answer, numbered by first appearance; those of one cluster have the same `canonical_words`."""
-    return _numbered([_normal_form(answer) for answer in answers])
+def clusters_by_text(answers: Sequence[str], question: str = "") -> list[int]:
+    """The cluster of every answer, numbered by first appearance; those of one cluster say the same beside the question.
+
+    What an answer says is its `canonical_words` without stop words and the question's own: "The capital of Norway is Oslo." says of
+    "What is the capital of Norway?" what "Oslo" does. Where nothing is left, it is all of its words.
+    """
+    return _numbered([_normal_form(answer, question) for answer in answers])
 
 
 def clusters_by_checker(
@@ -80,7 +87,7 @@ def clusters_by_checker(
     call: of n different answers to a question n (n - 1) statements.
     """
     distinct = {
-        query_id: list({_normal_form(answer): answer for answer in reversed(said)}.values())[::-1]
+        query_id: list({_normal_form(answer, questions[query_id]): answer for answer in reversed(said)}.values())[::-1]
         for query_id, said in answers.items()
     }
     found = check_once(
@@ -110,8 +117,8 @@ def clusters_by_checker(
             number = next(same, len(first))
             if number == len(first):
                 first.append(answer)
-            cluster_of[_normal_form(answer)] = number
-        clusters[query_id] = _numbered([cluster_of[_normal_form(answer)] for answer in said])
+            cluster_of[_normal_form(answer, question)] = number
+        clusters[query_id] = _numbered([cluster_of[_normal_form(answer, questions[query_id])] for answer in said])
     return clusters
 
 
@@ -135,8 +142,10 @@ def semantic_entropy(clusters: Sequence[int], logprobs: Sequence[float] | None =
     return max(0.0, -sum(p * math.log(p) for p in mass.values() if p > 0))
 
 
-def _normal_form(answer: str) -> Hashable:
-    return tuple(canonical_words(answer)) or answer.strip()
+def _normal_form(answer: str, question: str) -> Hashable:
+    said = canonical_words(answer)
+    idle = _IDLE | set(canonical_words(question))
+    return tuple(word for word in said if word not in idle) or tuple(said) or answer.strip()
 
 
 def _numbered(keys: Sequence[Hashable]) -> list[int]:

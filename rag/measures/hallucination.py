@@ -19,8 +19,9 @@ are judged by their looks (`rag.measures.names`), and only where that is plain; 
 (`rag.measures.negation`). Fact-conflicting is string matching, so that a right answer in other words conflicts, as it does for exact
 match; a part of an accepted answer agrees with it, since "Eiffel" must agree with "Gustave Eiffel", and with that "John" with "John
 Smith" and "France" with "King of France"; rivals beside the right answer are seen in short answers and lists only, not in sentences, and
-not where they are neither names nor numbers, or up to three unjoined words; an answer that asserts the right one in one clause and denies
-it in another agrees.
+not where they are neither names nor numbers, or up to three unjoined words, be it behind a comma: "Hemingway, Faulkner" looks like "Paris,
+France"; a Chinese 和 joins rivals only where an accepted answer is the whole of one side; an answer that asserts the right one in one
+clause and denies it in another agrees.
 """
 
 import re
@@ -32,7 +33,7 @@ from genir.records import Answer, Document, Query
 from genir.words import ENGLISH_STOPWORDS
 from rag.attribution import contains
 from rag.measures.answer_type import expected_type, is_of_another_type
-from rag.measures.names import is_unspaced, name_words, pairs
+from rag.measures.names import is_unspaced, name_words, names, pairs
 from rag.measures.negation import asserted, stretches
 from rag.measures.numbers import canonical_words, numbers
 from rag.measures.support import ClaimSupport, check_once, claims_of, document_of
@@ -41,6 +42,10 @@ from rag.verification import THRESHOLD, Statement, SupportChecker
 
 _SENTENCE = 6  # words from which on an uncited answer is taken for a sentence with a subject of its own
 _JOINED = re.compile(r"[;/&、；]|\b(?:and|or)\b|或", re.I)  # what stands between answers that are offered side by side
+# A Chinese "and", where no common word has it (共和, 和平, 参与, 埃及).
+_CHINESE_AND = re.compile(
+    "(?<![共饱飽昭温溫缓緩颐頤呼])和(?![平谐諧解約约服睦尚田谈談])|(?<![参參])[与與]|以及|(?<![埃普以])及"
+)
 _SAME_NAME = 3  # words beside an accepted answer that may be the rest of its name
 _YEARS = range(1000, 2100)
 _IDLE = ENGLISH_STOPWORDS - {"no", "not"}
@@ -111,7 +116,7 @@ def fact_conflicting(answer: str, accepted: Sequence[str], question: str) -> boo
     agreed = [gold for gold in accepted if _agree(said, _telling(gold, question))]
     if not agreed:
         return bool(accepted)
-    known = " ".join((*accepted, question))
+    known = "; ".join((*accepted, question))  # apart, or "two thousand" twice would be other numbers
     return _is_bare(answer) and _offers_rivals(asserted(answer, question), agreed, known)
 
 
@@ -123,11 +128,12 @@ def source_conflicts(
 ) -> dict[str, SourceConflict]:
     """query_id -> what its claims' verdicts (`rag.measures.support.claim_support`) say, and whether two claims contradict each other.
 
-    Claims are checked against each other in both directions, all answers in one call.
+    Claims are checked against each other in both directions, all answers in one call, and without the question: to a checker, another
+    answer to it contradicts, but one answer may well say two things.
     """
     two_ways = {
         answer.query_id: [
-            Statement(one.text, other.text, answer.question)
+            Statement(one.text, other.text)
             for pair in combinations(claims_of(answer), 2)
             for one, other in (pair, pair[::-1])
         ]
@@ -157,6 +163,10 @@ def fact_conflicts(answers: Sequence[Answer], queries: Mapping[str, Query]) -> d
 def _is_bare(answer: str) -> bool:
     """Whether an answer is no sentence: short, or nothing but names and numbers."""
     said, named = words(answer), name_words(answer)
+    if is_unspaced(answer) and len(said) >= _SENTENCE:
+        pieces = [words(piece) for piece in _pieces(answer)]
+        named = {character for name in names(answer) for character in words(name)}
+        return all(len(piece) < _SENTENCE and named.issuperset(piece) for piece in pieces)
     return len(said) < _SENTENCE or all(
         word in named or word in ENGLISH_STOPWORDS or any(c.isdigit() for c in word) for word in said
     )
@@ -169,13 +179,26 @@ def _offers_rivals(answer: str, agreed: Sequence[str], known: str) -> bool:
     if any(n.value not in values and (n.value in _YEARS) in years for n in numbers(answer) if not n.idle):
         return True
     told = set(words(known)) | pairs(known)
-    parts = [part for part in _JOINED.split(answer) if words(part)]
+    parts = _side_by_side(answer, agreed)
     golds = [_telling(gold) for gold in agreed]
     for part in parts if len(parts) > 1 else ():
         if name_words(part) - told and not any(_agree(_telling(part), gold) for gold in golds):
             return True
     named = any(name_words(gold) for gold in agreed)
     return named and not is_unspaced(answer) and len(name_words(answer) - told) > _SAME_NAME
+
+
+def _side_by_side(answer: str, agreed: Sequence[str]) -> list[str]:
+    """What an answer joins; by a Chinese "and", which names have too, only where a part is an accepted answer, or 北京市 for 北京."""
+    golds = [words(gold) for gold in agreed if is_unspaced(gold)]
+    pieces = [words(piece) for piece in _pieces(answer)]
+    if any(piece[: len(gold)] == gold and len(piece) <= len(gold) + 1 for piece in pieces for gold in golds):
+        return _pieces(answer)
+    return [part for part in _JOINED.split(answer) if words(part)]
+
+
+def _pieces(answer: str) -> list[str]:
+    return [piece for part in _JOINED.split(answer) for piece in _CHINESE_AND.split(part) if words(piece)]
 
 
 def _subjects(text: str) -> set[str]:

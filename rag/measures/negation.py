@@ -12,9 +12,9 @@ Invariant: the stretches, one behind another, are the text without the white spa
 
 Known gaps. A denial is missed over a comma, a bracket or an "and" ("The capital is not Lyon, Paris or Rome"; "Paris, however, is not";
 "Lyon and Paris are not"), where another negated verb answers a question that negates, behind a Chinese copula (位于巴黎的塔不是),
-and where nothing negates ("anything but Paris", "it is false that"). Too much is denied in the clause of a verb that is negated for
-another reason ("The tower of 1889 was not popular", "Eiffel did not build it alone"), behind a Chinese negation that only qualifies
-(没有被毁的城市是巴黎), and by names ("Dr. No met Bond").
+and where nothing negates ("anything but Paris", "it is false that Paris is", "Paris is wrong": "false" may be the answer). Too much is
+denied in the clause of a verb that is negated for another reason ("The tower of 1889 was not popular", "Eiffel did not build it alone"),
+behind a Chinese negation that only qualifies (没有被毁的城市是巴黎), and by names ("Dr. No met Bond").
 """
 
 import re

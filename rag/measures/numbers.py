@@ -4,15 +4,16 @@ English numerals and number words (cardinals, ordinals, years such as "nineteen 
 language, Chinese numerals in both scripts. Whether an answer's number stands in its evidence is a question of values,
 not of spelling.
 
-Invariants: a number is read once, at its longest; digits behind a Latin letter (H2O, B52) belong to a name. Known gaps:
-Roman numerals, fractions, European thousands (1.234), "a couple", and the Chinese habit of leaving out the last unit
-(三万五). A single Chinese numeral is a number only in front of a measure word or alone, because many names have one (四川,
-三星).
+Invariants: a number is read once, at its longest; digits behind a Latin letter (H2O, B52) belong to a name; a hyphen is a
+minus only where nothing that it could join stands before it (not in 1990-5 or "10 -5"). Known gaps: Roman numerals,
+fractions, European thousands (1.234), "a couple", "5m" (metres or millions), an en dash for a minus, "5 below zero", and
+the Chinese habit of leaving out the last unit (三万五). A single Chinese numeral is a number only in front of a measure
+word or alone, because many names have one (四川, 三星).
 """
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from rag.sentences import words
@@ -36,6 +37,7 @@ _ORDINALS = {
     )
 } | {word[:-1] + "ieth": value for word, value in _TENS.items()}
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SHORT_SCALES = {"mn": 10**6, "bn": 10**9, "tn": 10**12}
 _SMALL = _UNITS | _TENS | _ORDINALS
 _ARTICLES = ("a", "an", "the")
 _IDLE = frozenset(("one", "first", "second", "一"))  # "one of them", "at first", "a second", 一个: seldom a count
@@ -53,11 +55,15 @@ _HAN_UNITS = "".join((*_HAN_TENS, *_HAN_SCALES))
 _ENGLISH = "|".join(
     sorted((*_SMALL, "hundred", *_SCALES, "hundredth", "thousandth", "millionth", "dozen"), key=len)[::-1]
 )
+# A minus sign in front of digits, with the sign of a currency ("-$5").
+MINUS = r"""(?<![^\s(\[“‘"'=<>≤≥≈~:,;，；：（、是为為到至达達约約于於])(?<!\d\s)[-−][$€£¥]?(?=\d)"""
 _NUMBER = re.compile(
-    r"(?P<digits>(?<![A-Za-z\d])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?)"
-    rf"(?:(?P<han_scale>[{_HAN_UNITS}]+)|(?P<scale>(?:[\s-]+(?:hundred|{'|'.join(_SCALES)})\b)+)|(?:st|nd|rd|th|s)\b)?"
+    rf"(?P<minus>{MINUS}|(?<!\d\s)(?<!\bor\s)\bminus\s+|(?<![\d{_HAN}])[负負](?=\d)|零下)?"
+    r"(?:(?P<digits>(?<![A-Za-z\d])(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?)"
+    rf"(?:(?P<han_scale>[{_HAN_UNITS}]+)|(?P<scale>(?:[\s-]+(?:hundred|{'|'.join(_SCALES)})\b)+)"
+    rf"|\s?(?P<short_scale>(?-i:{'|'.join(_SHORT_SCALES)}))\b|(?:st|nd|rd|th|['’]?s)\b)?"
     rf"|(?P<han>[{_HAN}]+)"
-    rf"|\b(?P<english>(?:{_ENGLISH})(?:(?:[\s-]+and)?[\s-]+(?:{_ENGLISH}))*)\b",
+    rf"|\b(?P<english>(?:{_ENGLISH})(?:(?:[\s-]+and)?[\s-]+(?:{_ENGLISH}))*)\b)",
     re.I,
 )
 
@@ -81,29 +87,41 @@ def numbers(text: str) -> list[Number]:
     plain = unicodedata.normalize("NFKC", text)
     found: list[Number] = []
     for match in _NUMBER.finditer(plain):
-        if match["digits"]:
-            found.append(Number(_of_digits(match), match.group(), match.start(), match.end()))
-        elif match["han"]:
-            if _is_han_number(plain, match):
-                found.append(_number(match["han"], Decimal(_of_han(match["han"])), match.start()))
-        else:
-            found += _of_english(match["english"], match.start())
+        read = _read(plain, match)
+        if match["minus"] and read:
+            first, begin = read[0], match.start()
+            read[0] = replace(first, value=-first.value, text=plain[begin : first.end], start=begin, idle=False)
+        found += read
     return found
 
 
 def canonical_words(text: str) -> list[str]:
     """The words of a text with every number as its value, without English articles (unless there is nothing else).
 
-    So "five million" and "the 5,000,000" are one; 2.5 and 25 are not, as they are in SQuAD's normal form.
+    So "five million" and "the 5,000,000" are one; 2.5 and 25 are not, as they are in SQuAD's normal form, nor is a decade ("1990s")
+    its first year.
     """
     plain = unicodedata.normalize("NFKC", text)
     found: list[str] = []
     end = 0
     for number in numbers(plain):
-        found += [*words(plain[end : number.start]), f"{number.value.normalize():f}"]
+        decade = number.value % 10 == 0 and (number.text.endswith(("s", "S")) or plain.startswith("年代", number.end))
+        found += [*words(plain[end : number.start]), f"{number.value.normalize():f}{'s' * decade}"]
         end = number.end
     found += words(plain[end:])
     return [word for word in found if word not in _ARTICLES] or found
+
+
+def _read(text: str, match: re.Match[str]) -> list[Number]:
+    """The numbers of one match, without its sign; none where Chinese numerals belong to a name."""
+    if match["digits"]:
+        start = match.start("digits")
+        return [Number(_of_digits(match), text[start : match.end()], start, match.end())]
+    if match["english"]:
+        return _of_english(match["english"], match.start("english"))
+    if _is_han_number(text, match):
+        return [_number(match["han"], Decimal(_of_han(match["han"])), match.start("han"))]
+    return []
 
 
 def _number(text: str, value: Decimal, start: int) -> Number:
@@ -116,22 +134,17 @@ def _of_digits(match: re.Match[str]) -> Decimal:
         value *= (_HAN_TENS | _HAN_SCALES)[unit]
     for scale in re.findall(r"[a-z]+", (match["scale"] or "").casefold()):
         value *= 100 if scale == "hundred" else _SCALES[scale]
-    return value
+    return value * _SHORT_SCALES.get(match["short_scale"] or "", 1)
 
 
 def _is_han_number(text: str, match: re.Match[str]) -> bool:
     """Whether a run of Chinese numerals is a number, rather than a part of a name (四川, 百度, 万历)."""
-    run = match["han"]
+    run, start = match["han"], match.start("han")
     if run[0] not in _HAN_DIGITS and run[0] != "十":
         return False
     after = text[match.end() : match.end() + 1]
-    alone = not text[: match.start()].strip() and not after.strip()
-    return (
-        len(run) > 1
-        or alone
-        or text[match.start() - 1 : match.start()] == "第"
-        or (after != "" and after in MEASURE_WORDS)
-    )
+    alone = not text[:start].strip() and not after.strip()
+    return len(run) > 1 or alone or text[start - 1 : start] == "第" or (after != "" and after in MEASURE_WORDS)
 
 
 def _of_han(run: str) -> int:

@@ -108,9 +108,10 @@ def consistency(
         found = unigram_inconsistency(answer.text, texts[answer.query_id])
         values["unigram inconsistency, average"][answer.query_id] = found.average
         values["unigram inconsistency, maximum"][answer.query_id] = found.maximum
-    values["semantic entropy (text)"] = {q: semantic_entropy(clusters_by_text(said)) for q, said in texts.items()}
+    questions = {answer.query_id: answer.question for answer in answers}
+    by_text = {query_id: clusters_by_text(said, questions[query_id]) for query_id, said in texts.items()}
+    values["semantic entropy (text)"] = {query_id: semantic_entropy(found) for query_id, found in by_text.items()}
     if checker is not None:
-        questions = {answer.query_id: answer.question for answer in answers}
         clusters = clusters_by_checker(texts, questions, checker, threshold)
         values[_by("semantic entropy", checker)] = {q: semantic_entropy(found) for q, found in clusters.items()}
     return values

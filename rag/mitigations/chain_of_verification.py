@@ -19,6 +19,7 @@ from genir.records import Answer, Claim, Document
 from rag.markers import take_markers
 from rag.measures.hallucination import fact_conflicting
 from rag.measures.support import claims_of, passages_of
+from rag.mitigations.cost import asked_for
 from rag.mitigations.questions import MOST, Check, cloze_checks
 from rag.mitigations.revision import keep, question_of, rewrite, withdraw
 from rag.mitigations.tools import Tools, fused, search, texts_of, with_more, write
@@ -116,16 +117,15 @@ class ChainOfVerification:
     ) -> list[Answer]:
         """The generator's revision of every answer that was checked."""
         rows = [row for row, several in enumerate(checked) if several]
-        prompts = []
+        chosen, prompts = [answers[row] for row in rows], []
         for row in rows:
             told = [(one.check.question, take_markers(one.said.text)[0]) for one in checked[row]]
             asked = question_of(answers[row])
             prompts.append(wording_for(asked).settle(asked, answers[row].text, told))
         readings = [
             Reading(text, abstained=is_unknown(text), probability=answers[row].confidence)
-            for row, text in zip(rows, write(writer, prompts, ("\n",)), strict=True)
+            for row, text in zip(rows, write(writer, chosen, prompts, ("\n",)), strict=True)
         ]
-        chosen = [answers[row] for row in rows]
         revised = list(answers)
         for row, answer in zip(
             rows, rewrite(chosen, readings, documents, self.tools.checker, self.tools.retriever), strict=True
@@ -138,7 +138,7 @@ def written_questions(answers: Sequence[Answer], writer: Generator, most: int = 
     """For each answer the verification questions that a generator writes, at most `most`, perhaps none."""
     asked = [question_of(answer) for answer in answers]
     prompts = [wording_for(one).ask(one, answer.text) for one, answer in zip(asked, answers, strict=True)]
-    return [listed(reply, most) for reply in write(writer, prompts, ("\n\n",))]
+    return [listed(reply, most) for reply in write(writer, answers, prompts, ("\n\n",))]
 
 
 def verify(
@@ -160,7 +160,8 @@ def verify(
                 questions.append(check.question)
                 passages.append(texts_of(answer, ranking, documents))
                 places.append((row, number))
-    readings = tools.reader.read(questions, passages) if questions else []
+    reader = asked_for(tools.reader, [answers[row] for row, _ in places])
+    readings = reader.read(questions, passages) if questions else []
     said = dict(zip(places, readings, strict=True))
     silent = Reading("", abstained=True)
     checked = [
@@ -176,7 +177,8 @@ def read_again(answers: Sequence[Answer], tools: Tools, documents: Mapping[str, 
     rows = [row for row, answer in enumerate(answers) if answer.passages]
     chosen = [answers[row] for row in rows]
     passages = [passages_of(answer, documents) for answer in chosen]
-    readings = tools.reader.read([question_of(answer) for answer in chosen], passages) if rows else []
+    reader = asked_for(tools.reader, chosen)
+    readings = reader.read([question_of(answer) for answer in chosen], passages) if rows else []
     revised = [withdraw(answer) for answer in answers]
     for row, answer in zip(rows, rewrite(chosen, readings, documents, tools.checker, tools.retriever), strict=True):
         revised[row] = replace(answer, generator=tools.reader.name)

@@ -1,15 +1,22 @@
 """Constrained copying: what an answer says must be a span of its evidence, word for word.
 
 A claim that stands in a passage as a run of whole words is kept, and cites exactly that. Any other is replaced by the closest span, where
-one is close enough: the most similar of the runs of about its number of words (the share of common characters in order, difflib's ratio),
-which must have every number of the claim, since a number that is nearly right is wrong. A claim without such a span is dropped, and an
-answer without claims withdrawn. Against made-up answers, not against wrong ones: a span of the passages may answer another question.
+one is close enough: the most similar of the runs of about its number of words (the share of common characters in order, difflib's ratio)
+that say the same. For likeness alone would make "Zambia" of "Gambia", and "lawful" of "unlawful": each word of the claim must have its own
+there, in order, and each number its value. Missing there may be only function words in front of the claim ("in 1889"), "the", and an
+initial behind a name ("Gustave G. Eiffel"). Two words are one where they differ in case, width and accents alone, or, in a name of
+several words, if long, by a letter doubled or an e at the end ("Eifel", "Gustav"). A claim without such a span is dropped, and an answer
+without claims withdrawn. Against made-up answers, not against wrong ones: a span of the passages may answer another question, or be denied
+there.
 
-For the constraint inside decoding see `rag.mitigations.rereading.CopyingReader`. Known gap: a claim of a language model that is a whole
-sentence of its own words is seldom near to any span; this is for short answers.
+For the constraint inside decoding see `rag.mitigations.rereading.CopyingReader`. Known gaps: a claim of a language model that is a whole
+sentence of its own words is seldom near to any span, nor is one in other forms of the same words (British and American, traditional and
+simplified, numerals in words): this is for short answers. By the rule for names, Martin Dupont becomes Martine Dupont, and John Q. Adams
+becomes John Adams. Signs other than a minus are not compared (C and C++, 5% and $5).
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
@@ -17,8 +24,10 @@ from difflib import SequenceMatcher
 from genir.errors import ConfigError
 from genir.protocols import Retriever
 from genir.records import Answer, Claim, Document
-from genir.words import UNSPACED
+from genir.words import ENGLISH_STOPWORDS, UNSPACED
 from rag.attribution import quote
+from rag.measures.names import name_words
+from rag.measures.numbers import MINUS
 from rag.measures.support import claims_of, passages_of, unsupported_numbers
 from rag.mitigations.revision import identified, identifiers, keep, question_of
 from rag.sentences import words
@@ -27,7 +36,13 @@ from rag.verification import LexicalChecker, SupportChecker
 
 SIMILARITY = 0.8
 LONGER = 2  # words that a span may have more, or fewer, than the claim
-_TOKEN = re.compile(rf"[{UNSPACED}]|[^\W_{UNSPACED}]+(?:[-'’.,][^\W_{UNSPACED}]+)*")
+LONG = 6  # letters from which on a word of a name may be spelt otherwise
+_TOKEN = re.compile(rf"[{UNSPACED}]|(?:{MINUS})?[^\W_{UNSPACED}]+(?:(?!['’]s\b)[-'’.,][^\W_{UNSPACED}]+)*")
+_IDLE = ENGLISH_STOPWORDS - {"no", "not"}
+_INITIAL = re.compile(r"(\b[A-Z]\w+ )[ABE-HJKN-UWYZ]\.\s+(?=[A-Z]\w)")  # of the letters that are no Roman numerals
+_ABBREVIATED = re.compile(r"(?<=\b[A-Z])\.\s?(?=[A-Z]\b)")  # "U.S." is "US", and "J. R. R." is "J.R.R."
+_ROMAN = re.compile("[ivxlcdm]+")
+_ACCENTS = re.compile("[\u0300-\u036f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +107,7 @@ def closest_span(
     least: float = SIMILARITY,
     cited: Sequence[tuple[int, int, int]] = (),
 ) -> Span | None:
-    """The run of whole words of the passages most similar to `text`, at least `least`; None where there is none.
+    """The run of whole words of the passages most similar to `text`, at least `least`, of those that say it; None where there is none.
 
     `cited`: (passage, start, end) that are preferred among equals.
     """
@@ -115,9 +130,47 @@ def closest_span(
                 start, end = places[first][0], places[last][1]
                 here = any(number == rank and low < end and start < high for rank, low, high in cited)
                 key = (matcher.ratio(), here, -number)
-                if key > best_key and not unsupported_numbers(text, passage.text[start:end]):
+                if key > best_key and says(passage.text[start:end], text):
                     best, best_key = Span(number, start, end, key[0]), key
     return best
+
+
+def says(span: str, claim: str) -> bool:
+    """Whether the words of a span are those of a claim, by the rules above."""
+    if unsupported_numbers(claim, span):
+        return False
+    written = _words(span)
+    own, others = (name_words(_without_accents(text)) for text in (claim, span))
+
+    def same(one: str, other: str) -> bool:
+        return one == other or (len(own) > 1 and one in own and other in others and _is_variant(one, other))
+
+    for said in (_words(claim), _words(_INITIAL.sub(r"\1", claim))):
+        idle = next((i for i, word in enumerate(said) if word not in _IDLE), 0)
+        if any(len(said) - i == len(written) and all(map(same, said[i:], written)) for i in range(idle + 1)):
+            return True
+    return False
+
+
+def _is_variant(one: str, other: str) -> bool:
+    """Whether the longer of two words is the shorter with a letter doubled ("Eiffel"), or with an e behind it ("Gustave")."""
+    short, long = sorted((one, other), key=len)
+    if len(long) != len(short) + 1 or len(long) < LONG or _ROMAN.fullmatch(long):
+        return False
+    place = next((i for i, letter in enumerate(short) if letter != long[i]), len(short))
+    doubled = place > 0 and long[place] == long[place - 1]
+    silent = place == len(short) >= LONG and long[-1] == "e"
+    return short[place:] == long[place + 1 :] and (doubled or silent)
+
+
+def _words(text: str) -> list[str]:
+    """The words of a text without accents, abbreviations as one, and without "the" (unless there is nothing else)."""
+    found = words(_ABBREVIATED.sub("", _without_accents(text)))
+    return [word for word in found if word != "the"] or found
+
+
+def _without_accents(text: str) -> str:
+    return unicodedata.normalize("NFC", _ACCENTS.sub("", unicodedata.normalize("NFD", text)))
 
 
 def _plain(tokens: Sequence[str]) -> list[str]:

@@ -1,4 +1,5 @@
-"""What answering costs: model calls, searches, checks, tokens and seconds, counted by wrappers that change nothing else.
+"""What answering costs: model calls, searches, checks, tokens and seconds, counted by wrappers that change nothing else; and which calls
+were made for which answer, where that is said (`asked_for`).
 
 One `Meter` counts for everything that was wrapped by it. Wrappers must not be nested in each other, or seconds would count twice; a
 `GeneratorReader` is therefore counted at its generator, where the prompts are, and a `NotingReader` by what it says that its model read.
@@ -15,10 +16,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 from genir.protocols import Generation, Generator, IdentifierWriter, Retriever, SamplingParams, TokenCounter
-from genir.records import DocIDTokens, Document, Query, Run, Verdict
+from genir.records import Answer, DocIDTokens, Document, Query, Run, Verdict
 from rag.packing import count_words
 from rag.reading import GeneratorReader, Reader, Reading, stream_generation
 from rag.verification import Statement, Support, SupportChecker, verdicts_of
@@ -53,7 +54,18 @@ class Cost:
         return {key: value / questions if questions else 0.0 for key, value in asdict(self).items()}
 
 
-Note = Callable[[Generator, str, Generation], None]  # a model, a prompt that it read, and what it wrote behind that
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A prompt that a model ran, and what it wrote behind that."""
+
+    prompt: str
+    reply: str
+
+
+Note = Callable[
+    [int, Generator, str, Generation], None
+]  # the question's number, a model, its prompt, what it wrote behind that
+Asked = TypeVar("Asked", GeneratorReader, Reader, Generator)
 
 
 @runtime_checkable
@@ -66,14 +78,26 @@ class NotingReader(Reader, Protocol):
 
 
 class Meter:
-    """Counts what is done through its wrappers; `spent` says how much, so far."""
+    """Counts what is done through its wrappers; `spent` says how much, so far.
+
+    `calls`: query_id -> the calls that were made for that answer, in order; those of nobody in particular (see `asked_for`) are counted
+    alone.
+    """
 
     def __init__(self) -> None:
         self.spent = Cost()
+        self.calls: dict[str, list[Call]] = {}
 
     def add(self, cost: Cost) -> None:
         """Count something."""
         self.spent += cost
+
+    def ran(self, model: Generator, prompt: str, generation: Generation, owner: str | None) -> None:
+        """Count a prompt of a model and what was written behind it, and keep both where they are `owner`'s."""
+        written = Cost(tokens=len(generation.tokens)) if generation.tokens else _length(model, [generation.text])
+        self.add(_length(model, [prompt]) + written + Cost(calls=1))
+        if owner is not None:
+            self.calls.setdefault(owner, []).append(Call(prompt, generation.text))
 
     @contextmanager
     def clock(self) -> Iterator[None]:
@@ -126,17 +150,18 @@ class _Reader:
 class _NotingReader:
     inner: NotingReader
     meter: Meter
+    owners: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         return self.inner.name
 
     def read(self, questions: Sequence[str], passages: Sequence[Sequence[Document]]) -> list[Reading]:
-        runs: list[tuple[Generator, str, Generation]] = []
+        runs: list[tuple[int, Generator, str, Generation]] = []
         with self.meter.clock():
             readings = self.inner.noting(lambda *run: runs.append(run)).read(questions, passages)
-        for run in runs:
-            self.meter.add(_run(*run))
+        for row, model, prompt, generation in runs:
+            self.meter.ran(model, prompt, generation, self.owners[row] if self.owners else None)
         return readings
 
 
@@ -144,6 +169,7 @@ class _NotingReader:
 class _Generator:
     inner: Generator
     meter: Meter
+    owners: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -152,8 +178,9 @@ class _Generator:
     def generate(self, prompts: Sequence[str], params: SamplingParams) -> list[Generation]:
         with self.meter.clock():
             done = self.inner.generate(prompts, params)
-        for prompt, generation in zip(prompts, done, strict=True):
-            self.meter.add(_run(self.inner, prompt, generation))
+        owners = self.owners or (None,) * len(prompts)
+        for prompt, generation, owner in zip(prompts, done, owners, strict=True):
+            self.meter.ran(self.inner, prompt, generation, owner)
         return done
 
     def stream(self, prompt: str, params: SamplingParams) -> Iterator[str]:
@@ -224,10 +251,15 @@ class _Checker:
         return found
 
 
-def _run(model: Generator, prompt: str, generation: Generation) -> Cost:
-    """One prompt and what was written behind it."""
-    written = Cost(tokens=len(generation.tokens)) if generation.tokens else _length(model, [generation.text])
-    return _length(model, [prompt]) + written + Cost(calls=1)
+def asked_for(model: Asked, answers: Sequence[Answer]) -> Asked:
+    """The counted reader or generator, to be asked once, with one question or prompt for each of `answers`: its meter keeps the calls as
+    theirs. Itself where it has no prompts, or where nothing is counted.
+    """
+    if isinstance(model, GeneratorReader):
+        return replace(model, generator=asked_for(model.generator, answers))
+    if isinstance(model, _Generator | _NotingReader):
+        return replace(model, owners=tuple(one.query_id for one in answers))
+    return model
 
 
 def _length(model: object, texts: Sequence[str]) -> Cost:

@@ -22,6 +22,7 @@ from rag.markers import take_markers
 from rag.measures.names import stands_in
 from rag.measures.support import claims_of, passages_of
 from rag.mitigations.chain_of_verification import written_questions
+from rag.mitigations.cost import asked_for
 from rag.mitigations.questions import MOST, Check, cloze_checks
 from rag.mitigations.revision import identified, identifiers, keep, question_of
 from rag.mitigations.tools import Found, Tools, fused, search, with_more, write
@@ -39,6 +40,7 @@ class _Case:
     """An unsupported claim: of which answer, and the questions that research it; then the passages, its own and those found."""
 
     row: int
+    answer: Answer
     claim: Claim
     checks: tuple[Check, ...]
     passages: tuple[Document, ...] = ()
@@ -92,7 +94,9 @@ class Edit:
         else:
             single = [replace(answers[row], text=claim.text) for row, claim in doubted]
             asked = [[Check(one, "") for one in several] for several in written_questions(single, writer, self.most)]
-        return [_Case(row, claim, tuple(checks)) for (row, claim), checks in zip(doubted, asked, strict=True)]
+        return [
+            _Case(row, answers[row], claim, tuple(checks)) for (row, claim), checks in zip(doubted, asked, strict=True)
+        ]
 
     def _researched(
         self, answers: Sequence[Answer], cases: Sequence[_Case], documents: Mapping[str, Document]
@@ -100,7 +104,7 @@ class Edit:
         """The answers with what was found behind their passages, and the cases with all of these."""
         richer = list(answers)
         if self.tools.retriever is not None:
-            owners = [answers[case.row] for case in cases]
+            owners = [case.answer for case in cases]
             asked = [
                 [question_of(one), *(check.question for check in case.checks)]
                 for one, case in zip(owners, cases, strict=True)
@@ -160,7 +164,8 @@ class Edit:
             )
             asked.append(wrong.question if wrong else question)
             missing.append(wrong.expected if wrong else "")
-        readings = self.tools.reader.read(asked, [case.passages for case in cases]) if cases else []
+        reader = asked_for(self.tools.reader, [case.answer for case in cases])
+        readings = reader.read(asked, [case.passages for case in cases]) if cases else []
         edits = []
         for case, reading, taken in zip(cases, readings, missing, strict=True):
             said = take_markers(reading.text)[0]
@@ -187,7 +192,8 @@ def _rewritten(cases: Sequence[_Case], questions: Sequence[str], writer: Generat
             for citation in claim.citations
         ]
         prompts.append(wording_for(question).mend(question, case.claim.text, evidence_of(cited, case.passages)))
-    return [Reading(text, abstained=is_unknown(text)) for text in write(writer, prompts, ("\n",))]
+    made = write(writer, [case.answer for case in cases], prompts, ("\n",))
+    return [Reading(text, abstained=is_unknown(text)) for text in made]
 
 
 def _search_apart(owners: Sequence[Answer], asked: Sequence[Sequence[str]], tools: Tools) -> list[list[Found]]:

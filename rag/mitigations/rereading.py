@@ -13,7 +13,7 @@ from genir.records import Answer, Document
 from rag.copying import CopyConstraint
 from rag.generators.hf import HFGenerator
 from rag.measures.support import passages_of
-from rag.mitigations.cost import Note
+from rag.mitigations.cost import Note, asked_for
 from rag.mitigations.revision import question_of, rewrite, withdraw
 from rag.reading import GeneratorReader, Reader, Reading
 from rag.verification import LexicalChecker, SupportChecker
@@ -33,7 +33,8 @@ class Reread:
         rows = [row for row, answer in enumerate(answers) if answer.passages or answer.retriever == "none"]
         chosen = [answers[row] for row in rows]
         passages = [passages_of(answer, documents) for answer in chosen]
-        readings = self.reader.read([question_of(answer) for answer in chosen], passages) if rows else []
+        reader = asked_for(self.reader, chosen)
+        readings = reader.read([question_of(answer) for answer in chosen], passages) if rows else []
         revised = [withdraw(answer) for answer in answers]
         again = rewrite(chosen, readings, documents, self.checker, self.retriever)
         for row, answer in zip(rows, again, strict=True):
@@ -78,7 +79,7 @@ class CopyingReader:
         done = generator.generate([prompt.text for prompt in prompts], self.reader.params, limits) if rows else []
         for row, prompt, generation in zip(rows, prompts, done, strict=True):
             if self.note:
-                self.note(generator, prompt.text, generation)
+                self.note(row, generator, prompt.text, generation)
             sure = sum(generation.logprobs) / len(generation.logprobs) if generation.logprobs else 0.0
             text = generation.text.strip()
             if text and sure >= self.reader.min_logprob:

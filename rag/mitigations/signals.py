@@ -12,6 +12,7 @@ from genir.records import Answer, Document
 from rag.markers import take_markers
 from rag.measures.consistency import clusters_by_text
 from rag.measures.support import claim_support, passages_of
+from rag.mitigations.cost import asked_for
 from rag.mitigations.revision import question_of
 from rag.reading import GeneratorReader, Reading
 from rag.verification import SupportChecker
@@ -89,7 +90,7 @@ class ConsistencySignal:
         drawn = sampled(self.reader, chosen, documents, self.samples, self.temperature)
         for row, answer, readings in zip(rows, chosen, drawn, strict=True):
             said = [take_markers(one.text)[0] for one in readings if not one.abstained]
-            first, *others = clusters_by_text([answer.text, *said])
+            first, *others = clusters_by_text([answer.text, *said], answer.question)
             sure[row] = others.count(first) / self.samples
         return list(sure.values())
 
@@ -105,8 +106,9 @@ def sampled(
     questions = [question_of(answer) for answer in answers]
     passages = [passages_of(answer, documents) for answer in answers]
     drawn: list[list[Reading]] = [[] for _ in answers]
+    asked = asked_for(reader, answers)
     for seed in range(samples if answers else 0):
         params = replace(reader.params, temperature=temperature, seed=seed)
-        for several, reading in zip(drawn, replace(reader, params=params).read(questions, passages), strict=True):
+        for several, reading in zip(drawn, replace(asked, params=params).read(questions, passages), strict=True):
             several.append(reading)
     return drawn

@@ -11,6 +11,7 @@ from genir.errors import ConfigError
 from genir.protocols import Generator, Retriever, SamplingParams
 from genir.records import Answer, Document, Query, ScoredDoc
 from rag.measures.support import passages_of
+from rag.mitigations.cost import asked_for
 from rag.reading import GeneratorReader, Reader
 from rag.verification import LexicalChecker, SupportChecker
 
@@ -43,10 +44,10 @@ class Tools:
         return self.generator or (self.reader.generator if isinstance(self.reader, GeneratorReader) else None)
 
 
-def write(generator: Generator, prompts: Sequence[str], stop: tuple[str, ...]) -> list[str]:
-    """What a generator writes behind each prompt, greedily; "" where it stops at once."""
+def write(generator: Generator, answers: Sequence[Answer], prompts: Sequence[str], stop: tuple[str, ...]) -> list[str]:
+    """What a generator writes behind each prompt, one for each of `answers`, greedily; "" where it stops at once."""
     params = SamplingParams(max_new_tokens=MOST_WRITTEN, stop=stop, logprobs=False)
-    return [one.text.strip() for one in generator.generate(prompts, params)] if prompts else []
+    return [one.text.strip() for one in asked_for(generator, answers).generate(prompts, params)] if prompts else []
 
 
 def search(

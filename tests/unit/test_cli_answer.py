@@ -88,7 +88,7 @@ def test_claims_are_judged_by_the_checker_that_is_named(
 
     monkeypatch.setattr(benchmark, "make_checker", make)
     out = genir("answer", NORWAY, "--data", tiny_folder, "--checker", "trained:somewhere", *stream).out
-    assert "  contradicted: Oslo is the capital of Norway.\n" in out
+    assert "Oslo is the capital of Norway.\n  contradicted .00\n    [Oslo]  (d1" in out
     assert made == ["trained:somewhere"]
 
 
@@ -109,9 +109,10 @@ def test_a_model_is_the_default_retriever(finished: Journey) -> None:
 
 def test_a_conversation_is_printed_turn_by_turn(tiny_folder: Path) -> None:
     outcome = genir("answer", NORWAY, "--data", tiny_folder, "--follow-up", "And of Peru?", "--follow-up", "Why?")
-    assert outcome.out.splitlines()[:6] == [
+    assert outcome.out.splitlines()[:7] == [
         "Oslo is the capital of Norway.",
-        "  [Oslo]  (d1, characters 0 to 30)",
+        "  supported 1.00",
+        "    [Oslo]  (d1, characters 0 to 30)",
         "",
         "> And of Peru?",
         "Lima is the capital of Peru.",
@@ -126,7 +127,7 @@ def test_a_stream_is_the_text_then_the_sources(tiny_folder: Path, scripted: Scri
     plain = genir("answer", NORWAY, "--data", tiny_folder, "--generator", "scripted")
     streamed = genir("answer", NORWAY, "--data", tiny_folder, "--generator", "scripted", "--stream")
     assert streamed.out == plain.out
-    assert plain.out.startswith("Oslo\n  [Oslo] Oslo is the capital of Norway.  (d1, ")
+    assert plain.out.startswith("Oslo\n  supported 1.00\n    [Oslo] Oslo is the capital of Norway.  (d1, ")
     lines = genir(
         "answer", NORWAY, "--data", tiny_folder, "--generator", "scripted", "--stream", "--json"
     ).out.splitlines()
@@ -167,8 +168,24 @@ def test_a_generator_condenses_where_it_is_told_to(tiny_folder: Path, scripted: 
 def test_claims_that_are_not_supported_are_named(tiny_folder: Path, scripted: ScriptedGenerator) -> None:
     scripted.replies = ["Oslo is the capital. Vikings sail ships in it."]
     out = genir("answer", NORWAY, "--data", tiny_folder, "--generator", "scripted").out
-    assert "  unsupported: Vikings sail ships in it.\n" in out
-    assert "unsupported: Oslo" not in out
+    assert "  unsupported .00: Vikings sail ships in it.\n" in out
+    assert "  supported 1.00: Oslo is the capital.\n    [Oslo] Oslo is the capital of Norway.  (d1, " in out
+
+
+@pytest.mark.parametrize("name", ["nosuch", "./nosuch", "hf:nosuch"])
+def test_a_generator_that_is_not_there_is_told_where_nothing_is_found_too(tiny_folder: Path, name: str) -> None:
+    outcome = genir("answer", "Xyzzy?", "--data", tiny_folder, "--generator", name)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert "nosuch" in outcome.fault
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("nli:nosuch", "NLI model 'nosuch': "), ("embedding:nosuch", "encoder 'nosuch': ")]
+)
+def test_so_is_a_checker(tiny_folder: Path, name: str, message: str) -> None:
+    outcome = genir("answer", "Xyzzy?", "--data", tiny_folder, "--checker", name)
+    assert (outcome.code, outcome.out) == (1, "")
+    assert outcome.fault.startswith(message)
 
 
 FAULTS = [

@@ -100,7 +100,8 @@ def test_import_inspect_baselines_evaluate_and_answer(journey: Journey, tiny_fol
     quoting = ("--data", imported, "--generator", "extractive")
     answer = genir("answer", "Through which country does the Nile flow into the Mediterranean?", *quoting).out
     assert (
-        answer == "The Nile flows north through Egypt into the Mediterranean Sea.\n  [d3]  (d3, characters 0 to 62)\n"
+        answer
+        == "The Nile flows north through Egypt into the Mediterranean Sea.\n  supported 1.00\n    [d3]  (d3, characters 0 to 62)\n"
     )
     closed = genir("answer", "Which way does the Nile flow?", *quoting, "--retriever", "none")
     assert closed.out == "I do not know\n  extractive has no passages to read (--retriever none).\n"

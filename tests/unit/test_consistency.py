@@ -56,6 +56,18 @@ def test_clusters_by_text_are_normal_forms() -> None:
     assert clusters_by_text([]) == []
 
 
+def test_clusters_by_text_leave_out_what_the_question_says_already() -> None:
+    question = "What is the capital of Norway?"
+    said = ["Oslo", "The capital of Norway is Oslo.", "It is Oslo.", "Bergen", "Oslo, Norway", "not Oslo"]
+    assert clusters_by_text(said, question) == [0, 0, 0, 1, 0, 2]
+    assert clusters_by_text(["in 1889", "1889"], "When did it open?") == [0, 0]
+    assert clusters_by_text(["Oslo", "Oslo is", "Bergen"], "Is it Oslo or Bergen?") == [
+        0,
+        1,
+        2,
+    ]  # nothing is left: all words
+
+
 class SameFirstLetter:
     """Supports where the first letters agree, and, one way only, "a..." by "b..."."""
 

@@ -151,6 +151,9 @@ def test_a_search_as_json(url: str) -> None:
         ({"question": "x" * 501}, 413, "the question has 501 characters: expected at most 500; shorten it"),
         ({"question": "x", "retriever": "bm52"}, 400, "unknown retriever 'bm52': did you mean 'bm25'?"),
         ({"question": "x", "passages": 99}, 400, "99 passages: expected 1 to 10"),
+        ({"question": "x", "passages": True}, 400, "passages: Input should be a valid integer"),
+        ({"question": "x", "threshold": True}, 400, "threshold: Input should be a valid number"),
+        ({"question": "x", "closed_book": 1}, 400, "closed_book: Input should be a valid boolean"),
         ({"question": "x", "threshold": 2}, 400, "threshold: Input should be less than or equal to 1"),
         (
             {"question": "x", "colour": "red"},

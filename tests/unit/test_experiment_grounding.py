@@ -225,6 +225,59 @@ def test_every_prompt_and_answer_is_kept(world: Path, summary: dict[str, Any]) -
     assert all("Are you sure? I think it is" in line["prompt"] for line in second)
     assert all("Who built the oldest bridge" in line["prompt"] for line in second)  # the first turn is in view
     assert all(line["prompt"] is None for line in lines if line["arm"].endswith("extractive"))
+    prompts = {(line["arm"], line["answer"]["query_id"]): line["prompt"] for line in lines if line["data"] == "bridges"}
+    assert prompts["bm25 + copy + abstain", "q0"] == prompts["bm25", "q0"]  # no step asked anything
+    assert not any(line["calls"] for line in lines)
+
+
+def test_the_calls_of_mitigations_are_kept_beside_the_prompt(world: Path, tmp_path: Path) -> None:
+    """Their rows had no prompt at all, whatever their steps had asked."""
+    given = ("--generator", "builder,extractive", "--retrievers", "bm25", "--mitigations", "verify,copy")
+    for name in ("first", "again"):  # made, then kept
+        done = rag_eval(world, tmp_path / name, *given, "--name", "asked")
+        assert done.exit_code == 0, done.exception
+    first, again = ((tmp_path / name / "answers.jsonl").read_text().splitlines() for name in ("first", "again"))
+    assert first == again
+    told = {(one["arm"], one["answer"]["query_id"]): one for one in map(json.loads, first)}
+    for query_id in ("q0", "q1", "q2", "q3"):
+        base, verified = told["bm25", query_id], told["bm25 + verify", query_id]
+        assert (verified["prompt"], base["calls"]) == (base["prompt"], [])
+        assert verified["calls"]
+        assert all(call.keys() == {"prompt", "reply"} and call["prompt"] for call in verified["calls"])
+        assert base["answer"]["question"] in verified["calls"][0]["prompt"]
+        assert told["bm25 + copy", query_id]["calls"] == []
+        assert told["bm25, extractive + verify", query_id]["calls"] == []
+    cost = json.loads((tmp_path / "again" / "asked.json").read_text())["cost_a_question"]
+    asked = sum(len(one["calls"]) for (arm, _), one in told.items() if arm == "bm25 + verify")
+    assert cost["bm25 + verify"]["calls"] == 1 + asked / 4
+
+
+def test_lists_of_readers_without_prompts_are_kept_as_they_were(world: Path, tmp_path: Path) -> None:
+    """Where no model is asked a kept list is what it was before calls were kept: no file more."""
+    given = ("--generator", "extractive", "--retrievers", "bm25", "--mitigations", "verify", "--limit", 3)
+    work = ("--work", tmp_path / "work")
+    assert rag_eval(world, tmp_path / "out", *given, *work).exit_code == 0
+    lists = sorted((tmp_path / "work" / "answers").iterdir())
+    assert {path.name for one in lists for path in one.iterdir()} == {
+        "answers.jsonl", "prompts.json", "values.json", "manifest.json",
+    }  # fmt: skip
+
+
+def test_kept_answers_are_measured_anew_where_the_measures_changed(
+    world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ("--generator", "extractive", "--retrievers", "bm25", "--limit", 3, "--work", tmp_path / "work")
+    assert rag_eval(world, tmp_path / "out", *given).exit_code == 0
+    [values, *_] = sorted((tmp_path / "work" / "answers").glob("*/values.json"))
+    kept = json.loads(values.read_text())
+    monkeypatch.setattr(rag_reading.AnswerStore, "_read", None)  # nothing is read again
+    other = kept | {"values": kept["values"] | {"EM": dict.fromkeys(kept["values"]["EM"], 0.25)}}
+    values.write_text(json.dumps(other))
+    assert rag_eval(world, tmp_path / "kept", *given).exit_code == 0
+    assert json.loads(values.read_text()) == other
+    monkeypatch.setattr(rag_reading, "measuring_code", lambda: "another version")
+    assert rag_eval(world, tmp_path / "again", *given).exit_code == 0
+    assert json.loads(values.read_text()) == {"measured_by": "another version", "values": kept["values"]}
 
 
 def test_details(world: Path) -> None:

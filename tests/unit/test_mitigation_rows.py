@@ -73,7 +73,7 @@ def test_what_is_withdrawn_stays_withdrawn_in_the_row_of_all_steps() -> None:
     retriever = ScriptedRetriever({query.text: ["d"] for query in (*QUERIES, *dev)})
     answers, _ = answer_measured(QUERIES, retriever, reader, DOCUMENTS, k=1)
     kit = replace(KIT, tools=Tools(reader, retriever, k=1), dev=dev, dev_answers=dev_answers, wanted=0.3)
-    rows = {row: revise(steps, answers, kit)[0] for row, steps in rows_of(("abstain", "verify-and-edit")).items()}
+    rows = {row: revise(steps, answers, kit).answers for row, steps in rows_of(("abstain", "verify-and-edit")).items()}
     assert all(answer.abstained for answer in rows["abstain"])
     assert not any(answer.abstained for answer in rows["verify-and-edit"])
     assert all(answer.abstained for answer in rows["verify-and-edit+abstain"])
@@ -114,10 +114,10 @@ KIT = Kit(Tools(ScriptedReader({})), DOCUMENTS, DEV, DEV_ANSWERS, wanted=0.5)
 
 
 def test_a_row_is_revised_by_what_dev_says_and_costs_its_steps_alone() -> None:
-    revised, cost = revise(("abstain",), ANSWERS, KIT)
+    found = revise(("abstain",), ANSWERS, KIT)
     # The dev answers say: from .8 on. One of four is left.
-    assert [one.abstained for one in revised] == [False, True, True, True]
-    assert cost == Cost()
+    assert [one.abstained for one in found.answers] == [False, True, True, True]
+    assert (found.cost, found.calls) == (Cost(), ((),) * 4)
     assert [reads_anew(steps) for steps in ((), ("abstain",), ("contrast", "abstain"))] == [False, False, True]
 
 
@@ -203,17 +203,18 @@ def test_end_to_end_on_a_tiny_library(tiny_dataset: Dataset) -> None:
     names = ("verify", "edit", "copy", "verify-and-edit", "abstain")
     rows = {row: revise(steps, answers, kit) for row, steps in rows_of(names).items()}
     assert list(rows) == [*names, "verify-and-edit+verify+edit+copy+abstain"]
-    for revised, _ in rows.values():
-        assert [one.query_id for one in revised] == [query.query_id for query in queries]
-        for one in revised:
+    for row in rows.values():
+        assert [one.query_id for one in row.answers] == [query.query_id for query in queries]
+        for one in row.answers:
             assert one.abstained or one.claims
             assert all(one.text[claim.start : claim.end] == claim.text for claim in one.claims)
             for citation in one.citations:
                 assert documents[citation.doc_id].text[citation.start : citation.end] == citation.text
                 assert one.passages[citation.passage].doc_id == citation.doc_id
-    assert rows["copy"][0] == answers  # a reader that quotes has copied already
-    assert rows["verify"][1].calls > 0
-    assert rows["copy"][1].calls == 0
+    assert rows["copy"].answers == tuple(answers)  # a reader that quotes has copied already
+    assert rows["verify"].cost.calls > 0
+    assert rows["copy"].cost.calls == 0
+    assert not any(calls for row in rows.values() for calls in row.calls)  # a reader without prompts
 
 
 def test_every_step_on_a_language_model() -> None:
@@ -226,9 +227,12 @@ def test_every_step_on_a_language_model() -> None:
     kit = Kit(Tools(reader, retriever, k=1), DOCUMENTS, QUERIES, tuple(answers))
     steps = {name: make_steps([name], kit)[0] for name in MITIGATIONS}
     assert all(isinstance(step, Mitigation) and step.name == name for name, step in steps.items())
-    _, contrasted = revise(("contrast",), answers, kit)
-    assert contrasted.calls == 2 * len(QUERIES)  # both prompts of a question
-    assert contrasted.tokens > cost.tokens
+    contrasted = revise(("contrast",), answers, kit)
+    assert contrasted.cost.calls == 2 * len(QUERIES)  # both prompts of a question
+    assert contrasted.cost.tokens > cost.tokens
+    for query, (told, bare) in zip(QUERIES, contrasted.calls, strict=True):
+        assert (query.text in told.prompt, query.text in bare.prompt) == (True, True)
+        assert ("This is right." in told.prompt, "This is right." in bare.prompt) == (True, False)
     [copied, *_] = apply([steps["copy-decode"]], answers, DOCUMENTS)
     assert copied.abstained or copied.text in DOCUMENTS["d"].text
 
@@ -240,5 +244,44 @@ def test_a_generator_that_stops_at_once_goes_through_every_step() -> None:
     assert all(answer.abstained for answer in answers)
     kit = Kit(Tools(reader, retriever, k=1), DOCUMENTS, QUERIES, tuple(answers))
     for steps in rows_of(("verify", "edit", "verify-and-edit", "copy", "abstain")).values():
-        revised, _ = revise(steps, answers, kit)
-        assert all(one.abstained for one in revised)
+        assert all(one.abstained for one in revise(steps, answers, kit).answers)
+
+
+class Echo(ScriptedGenerator):
+    """Plans a question where it is asked to, else says the last word of its prompt's question."""
+
+    def _reply(self, prompt: str) -> str:
+        self.prompts.append(prompt)
+        number = max(i for i in range(4) if f"Question {i}" in prompt)
+        return f"1. Is Question {number} sub?" if "verif" in prompt.casefold() else f"reply {number}"
+
+
+@pytest.mark.parametrize("step", ["verify", "edit", "verify-and-edit"])
+def test_every_call_of_a_step_is_kept_with_the_answer_that_it_was_made_for(step: str) -> None:
+    generator = Echo([])
+    reader = GeneratorReader(generator)
+    found = {query.text: ["d"] for query in QUERIES} | {f"Is Question {i} sub?": ["d"] for i in range(4)}
+    retriever = ScriptedRetriever(found)
+    answers, _ = answer_measured(QUERIES, retriever, reader, DOCUMENTS, k=1)
+    answers[2] = Answer("2", QUERIES[2].text, "I do not know.", abstained=True, retriever="scripted")
+    generator.prompts.clear()
+    row = revise((step,), answers, Kit(Tools(reader, retriever, k=1), DOCUMENTS))
+    asked = [call.prompt for calls in row.calls for call in calls]
+    assert sorted(asked) == sorted(generator.prompts)
+    assert len(asked) == row.cost.calls
+    for number, calls in enumerate(row.calls):
+        assert bool(calls) == (number != 2 or step == "verify-and-edit")
+        for call in calls:
+            assert f"Question {number}" in call.prompt
+            assert f"{number}" in call.reply
+
+
+def test_replies_drawn_for_a_signal_are_calls_of_the_step() -> None:
+    reader = GeneratorReader(ScriptedGenerator(["right"]))
+    retriever = ScriptedRetriever({query.text: ["d"] for query in QUERIES})
+    answers, _ = answer_measured(QUERIES, retriever, reader, DOCUMENTS, k=1)
+    kit = Kit(Tools(reader, retriever, k=1), DOCUMENTS, QUERIES, tuple(answers), signal="consistency", samples=3)
+    row = revise(("abstain",), answers, kit)
+    assert row.cost.calls == 3 * len(QUERIES)  # and none of those that tuning took
+    for query, calls in zip(QUERIES, row.calls, strict=True):
+        assert [(query.text in call.prompt, call.reply) for call in calls] == [(True, "right")] * 3

@@ -37,6 +37,62 @@ def test_a_number_is_right_or_wrong() -> None:
     assert found("1889 by Gustav Eiffel") == "1889 by Gustave Eiffel"
 
 
+@pytest.mark.parametrize(
+    ("claim", "passage"),
+    [
+        ("South Korea", "The summit was held in North Korea."),
+        ("Australia", "The army of Austria marched in 1866."),
+        ("Gambia", "Zambia lies in Africa."),
+        ("Niger", "It borders Nigeria."),
+        ("World War I", "It ended World War II in Europe."),
+        ("Louis XIV", "The king was Louis XVI of France."),
+        ("Henry VIII", "He served Henry VII."),
+        ("XXVIII Olympic Games", "the XXXVIII Olympic Games"),
+        ("First World War", "the Second World War"),
+        ("unlawful", "it was lawful"),
+        ("northern", "the southern part"),
+        ("increased", "the rate decreased"),
+        ("five goals", "nine goals"),
+        ("Mrs. Smith", "Mr. Smith came"),
+        ("John Adams", "John Quincy Adams"),
+        ("Samuel Johnson", "Samuel Johnston"),
+        ("Justin", "Justine came."),
+        ("Louis Pasteur", "Louise Pasteur"),
+        ("human rights of all people", "humane rights of all people"),
+        ("George H. W. Bush", "George W. Bush"),
+        ("is not the capital of France", "Paris is the capital of France."),
+        ("the rate of 5 degrees", "the rate of -5 degrees"),
+        ("第一次世界大战", "第二次世界大战爆发"),
+        ("南朝鲜", "北朝鲜"),
+        ("女王", "国王来了"),
+    ],
+)
+def test_what_is_nearly_the_same_name_is_another(claim: str, passage: str) -> None:
+    assert closest_span(claim, [Document("d", passage)]) is None
+
+
+@pytest.mark.parametrize(
+    ("claim", "passage", "copied"),
+    [
+        ("Gustave Eiffel", "It was designed by Gustav Eifel.", "Gustav Eifel"),
+        ("Gustave Eiffel", "Gustave Eiffel's design", "Gustave Eiffel"),
+        ("Beyonce Knowles", "by Beyoncé Knowles.", "Beyoncé Knowles"),
+        ("Jean Paul Sartre", "by Jean-Paul Sartre.", "Jean-Paul Sartre"),
+        ("US Army", "the U.S. Army came", "U.S. Army"),
+        ("in the summer of 1889", "In spring and summer of 1889.", "summer of 1889"),
+        ("the Republic of the Congo", "Republic of Congo", "Republic of Congo"),
+        ("not Oslo", "The capital is not Oslo.", "not Oslo"),
+        ("-5 degrees", "It was −5 degrees.", "−5 degrees"),
+        ("北京 大学", "在北京大学读书", "北京大学"),
+        ("１８８９年", "建于1889年", "1889年"),
+    ],
+)
+def test_the_same_words_may_be_written_otherwise(claim: str, passage: str, copied: str) -> None:
+    span = closest_span(claim, [Document("d", passage)])
+    assert span is not None
+    assert passage[span.start : span.end] == copied
+
+
 def test_nothing_like_it_is_nothing() -> None:
     assert found("Alexander Graham Bell") is None
     assert found("") is found("?!") is None

@@ -44,6 +44,21 @@ def values(text: str) -> list[Decimal]:
         ("兩個人", [2]),
         ("四川的百度和三星", []),  # names
         ("第三", [3]),
+        ("1.2bn, 1.2 bn and 3mn", [1200000000, 1200000000, 3000000]),
+        ("55 MN", [55]),  # Minnesota
+        ("-5", [-5]),
+        ("it was −5 °C (-23 °F)", [-5, -23]),  # the Unicode minus
+        ("a loss of -$5 million", [-5000000]),
+        ("minus five, minus 5", [-5, -5]),
+        ("零下二十度，气温是-5度，负3度", [-20, -5, -3]),
+        ("-0", [0]),
+        # No sign: a year and month, a range, a hyphenated word, subtraction, a tolerance, a bullet, a defeat.
+        ("1990-5, 2011-05-03", [1990, 5, 2011, 5, 3]),
+        ("1914 -18, 3月-5月", [1914, 18, 3, 5]),
+        ("H-5, COVID-19", [5, 19]),
+        ("10 minus 5, plus or minus 5", [10, 5, 5]),
+        ("- 5 eggs", [5]),
+        ("胜2负5", [2, 5]),
         ("", []),
     ],
 )
@@ -55,12 +70,23 @@ def test_a_number_knows_its_place_and_whether_it_is_idle() -> None:
     [number, idle] = numbers("All five thousand of one kind")
     assert (number.text, number.start, number.end, number.idle) == ("five thousand", 4, 17, False)
     assert (idle.text, idle.idle) == ("one", True)
+    [negative] = numbers("It was -5 thousand.")
+    assert (negative.text, negative.start, negative.end) == ("-5 thousand", 7, 18)
+    assert [number.idle for number in numbers("minus one")] == [False]
     assert [number.idle for number in numbers("一个 twenty-one")] == [True, False]
 
 
 def test_canonical_words_hold_numbers_by_value() -> None:
     assert canonical_words("The Five Million dollars") == canonical_words("5,000,000 dollars") == ["5000000", "dollars"]
     assert canonical_words("2.5") != canonical_words("25")
+    assert canonical_words("-5") != canonical_words("5")
     assert canonical_words("约五千人") == ["约", "5000", "人"]
     assert canonical_words("A") == ["a"]
     assert canonical_words("...") == []
+
+
+def test_a_decade_is_not_its_first_year() -> None:
+    assert canonical_words("the 1990s") == canonical_words("1990's") == ["1990s"]
+    assert canonical_words("1990年代")[0] == "1990s"
+    assert canonical_words("1990") == ["1990"]
+    assert canonical_words("1889's") == ["1889"]

@@ -7,8 +7,10 @@ import pytest
 
 from experiments.checkers import benchmark
 from genir.errors import ArtefactError
+from genir.records import Answer, Claim
 from rag.checkers import shipped
 from rag.checkers.shipped import WEIGHTS, ShippedChecker, features_can_run
+from rag.measures.hallucination import source_conflicts
 from rag.verification import Statement, Support, SupportChecker, verdicts_of
 
 needs_encoder = pytest.mark.skipif(
@@ -32,6 +34,10 @@ def test_without_it_the_lexical_one_says_what_it_does_not_see(monkeypatch: pytes
         UserWarning, match=r"\(lexical\), which sees no wrong copy and no contradiction: pip install 'genir\[dense\]'"
     ):
         assert benchmark.default_checker() == "lexical"
+
+
+def test_questions_in_chinese_get_the_one_that_reads_them() -> None:
+    assert benchmark.default_checker(unspaced=True) == "lexical"
 
 
 def test_chinese_is_judged_by_words(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -60,6 +66,44 @@ def test_a_copy_that_does_not_answer_is_not_supported() -> None:
     assert absent.verdict() == "contradicted"
     assert elsewhere.verdict() == "unsupported"
     assert chinese == Support(1.0)
+
+
+NORWAY = "Norway. The capital of Norway is Oslo. Its currency is the krone."
+TOWER = "Eiffel Tower. The Eiffel Tower was completed in 1889 by the company of Gustave Eiffel."
+
+
+@needs_encoder
+@pytest.mark.parametrize(
+    ("claim", "evidence", "question", "verdict"),
+    [
+        ("Norway's capital city is Oslo", NORWAY, "What is the capital of Norway?", "supported"),
+        ("Oslo serves as Norway's capital.", NORWAY, "What is the capital of Norway?", "supported"),
+        ("The answer is Oslo.", NORWAY, "What is the capital of Norway?", "supported"),
+        ("Its currency is the krone.", NORWAY, "What is the capital of Norway?", "supported"),
+        ("The capital of Norway is not Oslo.", NORWAY, "What is the capital of Norway?", "contradicted"),
+        ("The capital of Norway is Bergen.", NORWAY, "What is the capital of Norway?", "contradicted"),
+        ("He is angry.", NORWAY, "What is the capital of Norway?", "unsupported"),
+        ("The tower was finished in 1889.", TOWER, "When was the Eiffel Tower built?", "supported"),
+        ("The Eiffel Tower was not built in 1889.", TOWER, "When was the Eiffel Tower built?", "contradicted"),
+    ],
+)
+def test_a_sentence_is_judged_by_what_it_adds_to_its_question(
+    claim: str, evidence: str, question: str, verdict: str
+) -> None:
+    [found] = ShippedChecker(device="cpu").check([Statement(claim, evidence, question)])
+    assert found.verdict() == verdict, found
+
+
+@needs_encoder
+def test_two_things_said_of_one_question_do_not_contradict_each_other_and_a_denial_does() -> None:
+    def contradicts(*texts: str) -> bool:
+        claims = tuple(Claim(text, 0, len(text)) for text in texts)
+        answer = Answer("q", "What is the capital of Norway?", " ".join(texts), (), claims=claims)
+        return source_conflicts([answer], {"q": []}, ShippedChecker(device="cpu"))["q"].self_contradicting
+
+    assert not contradicts("The capital of Norway is Oslo.", "Its currency is the krone.")
+    assert not contradicts("The capital of Norway is Oslo.", "Norway is a country in Europe.")
+    assert contradicts("He was born in Oslo.", "He was not born in Oslo.")
 
 
 @needs_encoder

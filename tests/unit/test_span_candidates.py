@@ -28,5 +28,22 @@ def test_what_is_no_rival(other: Candidate) -> None:
     assert rivals_of([OSLO, other]) == ()
 
 
+@pytest.mark.parametrize(
+    ("said", "other", "rivals"),
+    [
+        ("2,800,000", "2.8 million", False),
+        ("2.8 million inhabitants", "2,800,000", False),
+        ("five", "5", False),
+        ("U.S.", "US", False),
+        ("2.8", "28", True),
+        ("5", "5 million", True),
+        ("1990", "1990s", True),
+    ],
+)
+def test_numbers_are_compared_by_value(said: str, other: str, rivals: bool) -> None:
+    first, second = Candidate(said, 0, 0, len(said), 0.5), Candidate(other, 1, 0, len(other), 0.4)
+    assert bool(rivals_of([first, second])) is rivals
+
+
 def test_parts_are_parts_in_whole_words() -> None:
     assert [one.text for one in rivals_of([OSLO, Candidate("Oslofjord", 1, 0, 9, 0.3)])] == ["Oslofjord"]

@@ -80,6 +80,10 @@ def test_unsupported_numbers_go_by_value() -> None:
     assert unsupported_numbers("1890", evidence, "What happened in 1890?") == ()
     assert unsupported_numbers("五百万人", evidence) == ()
     assert unsupported_numbers("六百人", evidence) == ("六百",)
+    assert unsupported_numbers("1.2bn", "1.2 billion") == ()
+    assert unsupported_numbers("-5", "5") == ("-5",)
+    assert unsupported_numbers("5", "-5") == ("5",)
+    assert unsupported_numbers("−5", "minus five") == ()
 
 
 def test_a_statement_is_checked_once() -> None:
