@@ -98,6 +98,12 @@ RETRIEVERS = {  # of results/grounding: with what each reader answers
     "oracle": "oracle passage",
 }
 ANSWERING = {"span": "", "llama": ", llama", "extractive": ", extractive"}  # reader -> how the rows of its arms end
+STEPS = {  # data set of results/grounding -> the arm that its steps change, and who reads there
+    "atlas": ("generative", "atlas, the demo's reader"),
+    "squad-small, 300 questions": ("generative", "300 questions of squad-small, `span`"),
+    "atlas, joint model": ("joint", "atlas, a joint model"),
+}
+SPENT = {"calls": "model calls", "searches": "searches", "seconds": "seconds"}
 HEADLINE = {"scifact": "nDCG@10", "medquad (consumer)": "nDCG@10"}  # elsewhere Success@1
 
 
@@ -113,6 +119,7 @@ def fill(readme: str, results: Path) -> str:
         "checkers": _checkers(_read(results / "grounding" / "summary.json")["checker"]),
         "readers": _readers({name: _read(results / "readers" / name / "evaluation.json") for name in READERS}),
         "retrievers": _retrievers(_read(results / "grounding" / "summary.json")["squad-small"]),
+        "mitigations": _mitigations(_read(results / "grounding" / "summary.json")),
     }
     for name, table in tables.items():
         begin, end = f"<!-- figures: begin {name} -->\n", f"<!-- figures: end {name} -->"
@@ -194,6 +201,23 @@ def _retrievers(arms: Mapping[str, Mapping[str, Any]]) -> str:
         for name, label in RETRIEVERS.items()
     ]
     return _table(["evidence", *(f"`{reader}`: {measure}" for reader in readers for measure in measures)], rows)
+
+
+def _mitigations(summary: Mapping[str, Any]) -> str:
+    """Each reader's arm and what steps make of it, down; a star where a difference from the arm is significant."""
+    measures = ("EM", "F1", "hallucination", "hallucination of answered", "coverage")
+    rows = []
+    for name, (arm, label) in STEPS.items():
+        for row, found in summary[name].items():
+            if row == arm or row.startswith(f"{arm} + "):
+                costs = [f"{found[cost]['mean']:.3g}" for cost in SPENT]
+                if row == arm:
+                    rows.append([f"**{label}**", *(f"{found[measure]['mean']:.3f}" for measure in measures), *costs])
+                else:
+                    rows.append(
+                        [row.removeprefix(f"{arm} + "), *(_mean(found, measure) for measure in measures), *costs]
+                    )
+    return _table(["reader, and what each step makes of it", *measures, *SPENT.values()], rows)
 
 
 def _mean(found: Mapping[str, Any], measure: str) -> str:

@@ -16,14 +16,17 @@ from rag.checkers.nli import hypothesis
 from rag.sentences import split_sentences
 from rag.verification import NO_SUPPORT, Statement, Support
 
+MOST_KEPT = 1 << 16  # vectors, of 384 dimensions some hundred megabytes
+
 
 class EmbeddingChecker:
-    """See the module. The claim is embedded behind its question, where there is one."""
+    """See the module. The claim is embedded behind its question, where there is one; the vectors are kept for the next statements."""
 
     verdicts: tuple[Verdict, ...] = ("supported", "unsupported")
 
     def __init__(self, encoder: TextEncoder) -> None:
         self.encoder = encoder
+        self._vectors: dict[str, np.ndarray] = {}
 
     @property
     def name(self) -> str:
@@ -33,7 +36,9 @@ class EmbeddingChecker:
     def check(self, statements: Sequence[Statement]) -> list[Support]:
         """See SupportChecker. Raises ArtefactError where the encoder cannot be loaded."""
         vectors = embed_once(
-            [text for one in statements for text in (hypothesis(one), *sentence_texts(one.evidence))], self.encoder
+            [text for one in statements for text in (hypothesis(one), *sentence_texts(one.evidence))],
+            self.encoder,
+            self._vectors,
         )
         found = []
         for one in statements:
@@ -51,7 +56,17 @@ def sentence_texts(text: str) -> list[str]:
     return [text[start:end] for start, end in split_sentences(text)]
 
 
-def embed_once(texts: Sequence[str], encoder: TextEncoder) -> dict[str, np.ndarray]:
-    """Text -> its unit vector (D,), every text embedded once however often it stands there."""
-    distinct = list(dict.fromkeys(texts))
-    return dict(zip(distinct, encoder.encode(distinct), strict=True)) if distinct else {}
+def embed_once(
+    texts: Sequence[str], encoder: TextEncoder, kept: dict[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
+    """Text -> its unit vector (D,), every text embedded once however often it stands there; those in `kept` not again.
+
+    The new ones are added to `kept`, which is emptied first where it holds `MOST_KEPT` or more.
+    """
+    kept = {} if kept is None else kept
+    if len(kept) >= MOST_KEPT:
+        kept.clear()
+    new = [text for text in dict.fromkeys(texts) if text not in kept]
+    if new:
+        kept.update(zip(new, encoder.encode(new), strict=True))
+    return kept

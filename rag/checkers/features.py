@@ -65,6 +65,7 @@ class ClaimFeatures:
 
     def __init__(self, encoder: TextEncoder) -> None:
         self.encoder = encoder
+        self._vectors: dict[str, np.ndarray] = {}  # kept for the next statements
         self._stemmer: Any = None
 
     def rows(self, statements: Sequence[Statement]) -> tuple[np.ndarray, list[Standing]]:
@@ -74,7 +75,7 @@ class ClaimFeatures:
             for one in statements
             for text in (_about(one), *(one.evidence[a:b] for a, b in split_sentences(one.evidence)))
         ]
-        vectors = embed_once(texts, self.encoder)
+        vectors = embed_once(texts, self.encoder, self._vectors)
         standings = [stand(one) for one in statements]
         table = np.zeros((len(statements), len(NAMES)))
         for i, (one, standing) in enumerate(zip(statements, standings, strict=True)):

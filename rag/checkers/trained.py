@@ -80,6 +80,7 @@ class ClaimChecker:
         self.encoder = encoder or TextEncoder(DEFAULT_ENCODER)
         self.scorer = scorer
         self.heads: dict[Task, LogisticHead] = {}
+        self._features = ClaimFeatures(self.encoder)
 
     @property
     def name(self) -> str:
@@ -166,7 +167,7 @@ class ClaimChecker:
 
     def rows(self, statements: Sequence[Statement]) -> np.ndarray:
         """Shape (N, F): the features of statements, in the order of `features`."""
-        table, standings = ClaimFeatures(self.encoder).rows(statements)
+        table, standings = self._features.rows(statements)
         if self.scorer is None:
             return table
         asked = [

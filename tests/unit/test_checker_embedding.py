@@ -2,6 +2,7 @@
 
 import pytest
 
+from rag.checkers import embedding
 from rag.checkers.embedding import EmbeddingChecker
 from rag.verification import NO_SUPPORT, Statement, SupportChecker
 from tests.tiny_text_models import WordEncoder
@@ -41,3 +42,14 @@ def test_a_text_is_embedded_once() -> None:
     encoder = CountingEncoder()
     EmbeddingChecker(encoder).check([Statement("a claim", "One. Two."), Statement("a claim", "Two. One.")])
     assert sorted(encoder.seen) == ["One.", "Two.", "a claim"]
+
+
+def test_vectors_are_kept_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = CountingEncoder()
+    checker = EmbeddingChecker(encoder)
+    first = checker.check([Statement("a claim", "One. Two.")])
+    assert checker.check([Statement("a claim", "One. Two.")]) == first
+    assert len(encoder.seen) == 3
+    monkeypatch.setattr(embedding, "MOST_KEPT", 3)
+    assert checker.check([Statement("a claim", "One. Two.")]) == first
+    assert len(encoder.seen) == 6
