@@ -97,7 +97,12 @@ RETRIEVERS = {  # of results/grounding: with what each reader answers
     "generative": "generative",
     "oracle": "oracle passage",
 }
-ANSWERING = {"span": "", "llama": ", llama", "extractive": ", extractive"}  # reader -> how the rows of its arms end
+ANSWERING = {  # reader -> its data set of results/grounding, and how the rows of its arms end
+    "`span`, always": ("squad-small, every question answered", ""),
+    "`span`": ("squad-small", ""),
+    "`llama`": ("squad-small", ", llama"),
+    "`extractive`": ("squad-small", ", extractive"),
+}
 STEPS = {  # data set of results/grounding -> the arm that its steps change, and who reads there
     "atlas": ("generative", "atlas, the demo's reader"),
     "squad-small, 300 questions": ("generative", "300 questions of squad-small, `span`"),
@@ -118,7 +123,7 @@ def fill(readme: str, results: Path) -> str:
         "quality": _quality(_read(results / "quality" / "summary.json")),
         "checkers": _checkers(_read(results / "grounding" / "summary.json")["checker"]),
         "readers": _readers({name: _read(results / "readers" / name / "evaluation.json") for name in READERS}),
-        "retrievers": _retrievers(_read(results / "grounding" / "summary.json")["squad-small"]),
+        "retrievers": _retrievers(_read(results / "grounding" / "summary.json")),
         "mitigations": _mitigations(_read(results / "grounding" / "summary.json")),
     }
     for name, table in tables.items():
@@ -192,15 +197,14 @@ def _readers(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
     return _table([*head, "answerable refused", "unanswerable refused"], rows)
 
 
-def _retrievers(arms: Mapping[str, Mapping[str, Any]]) -> str:
+def _retrievers(summary: Mapping[str, Any]) -> str:
     """Retrievers down, readers and measures across; a star where a figure differs from BM25's with the same reader."""
-    measures = ("EM", "F1", "hallucination", "AURC")
-    readers = {reader: ending for reader, ending in ANSWERING.items() if f"bm25{ending}" in arms}
-    rows = [
-        [label, *(_mean(arms[f"{name}{ending}"], measure) for ending in readers.values() for measure in measures)]
-        for name, label in RETRIEVERS.items()
-    ]
-    return _table(["evidence", *(f"`{reader}`: {measure}" for reader in readers for measure in measures)], rows)
+    measures = ("F1", "hallucination", "AURC")
+    rows = []
+    for name, label in RETRIEVERS.items():
+        arms = [summary[dataset][f"{name}{ending}"] for dataset, ending in ANSWERING.values()]
+        rows.append([label, *(_mean(found, measure) for found in arms for measure in measures)])
+    return _table(["evidence", *(f"{reader}: {measure}" for reader in ANSWERING for measure in measures)], rows)
 
 
 def _mitigations(summary: Mapping[str, Any]) -> str:
