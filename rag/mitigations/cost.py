@@ -62,9 +62,8 @@ class Call:
     reply: str
 
 
-Note = Callable[
-    [int, Generator, str, Generation], None
-]  # the question's number, a model, its prompt, what it wrote behind that
+# The question's number, a model, a prompt that it read, and what it wrote behind that.
+Note = Callable[[int, Generator, str, Generation], None]
 Asked = TypeVar("Asked", GeneratorReader, Reader, Generator)
 
 
