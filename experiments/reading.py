@@ -35,7 +35,7 @@ def make_reader(name: str, device: str = "auto") -> Reader:
     if name == "extractive":
         return ExtractiveGenerator()
     kind, colon, source = name.partition(":")
-    bare, settings = match.groups() if (match := re.fullmatch(r"(.+?),(\w+=.*)", name)) else (name, "")
+    bare, settings = _split(name)
     abstaining = _abstaining(bare, device)
     if abstaining is not None:
         return _with_threshold(abstaining, name, settings) if settings else abstaining
@@ -52,16 +52,18 @@ def make_reader(name: str, device: str = "auto") -> Reader:
 
 def joint_folder(name: str) -> Path | None:
     """The folder of the joint model that `--generator` names, as `joint:FOLDER` or FOLDER; None for any other reader."""
-    kind, colon, source = name.partition(":")
+    bare, _ = _split(name)
+    kind, colon, source = bare.partition(":")
     if colon and kind == "joint":
         return Path(source)
-    return Path(name) if (Path(name) / JOINT_SETTINGS_FILE).is_file() else None
+    return Path(bare) if (Path(bare) / JOINT_SETTINGS_FILE).is_file() else None
 
 
 def make_reader_over(name: str, dataset: Dataset, data: Path | None, device: str = "auto") -> Reader:
     """`make_reader`, and joint models, which answer over the corpus that they were trained for: `data` is its folder.
 
-    Raises ConfigError for a joint model without a folder of data, and what `make_reader` and `load_joint` raise.
+    `,copy=false` behind a joint model lets it write what it likes, `,copy=true` only what its passage says, however it was trained. Raises
+    ConfigError for a joint model without a folder of data, or with another setting, and what `make_reader` and `load_joint` raise.
     """
     folder = joint_folder(name)
     if folder is None:
@@ -72,7 +74,12 @@ def make_reader_over(name: str, dataset: Dataset, data: Path | None, device: str
         )
     from experiments.joint.learning import load_joint
 
-    return JointAnswerer(load_joint(folder, dataset, data, device))
+    joint, (_, settings) = JointAnswerer(load_joint(folder, dataset, data, device)), _split(name)
+    if settings not in ("", "copy=true", "copy=false"):
+        raise ConfigError(
+            f"--generator {name}: {settings!r} is no setting of a joint model; give copy=true or copy=false"
+        )
+    return joint.with_settings(copy=settings == "copy=true") if settings else joint
 
 
 def default_generator(question: str = "") -> str:
@@ -103,6 +110,12 @@ def _abstaining(name: str, device: str) -> SpanReader | LlamaReader | None:
     if (kind == "llama" or not colon) and (folder / LLAMA_SETTINGS_FILE).is_file():
         return LlamaReader.load(folder, device)
     return None
+
+
+def _split(name: str) -> tuple[str, str]:
+    """A reader's name, and the settings behind it, KEY=VALUE; "" where there are none."""
+    found = re.fullmatch(r"(.+?),(\w+=.*)", name)
+    return (found[1], found[2]) if found else (name, "")
 
 
 def _with_threshold(reader: SpanReader | LlamaReader, name: str, settings: str) -> SpanReader | LlamaReader:

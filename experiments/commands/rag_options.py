@@ -22,7 +22,7 @@ Readers = Annotated[
     typer.Option(
         "--generator",
         help="Readers, separated by commas, as for `genir answer`; KEY=VALUE behind llama:NAME are its settings, min_confidence=X "
-        "behind span or llama.",
+        "behind span or llama, copy=false behind joint:DIR.",
         show_default="span where it ships, else extractive",
     ),
 ]

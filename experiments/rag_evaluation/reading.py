@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import genir.words
 import rag
 from experiments.rag_evaluation.arms import Playback, Rankings
 from experiments.rag_evaluation.calls import kept_calls, write_calls
@@ -165,12 +166,16 @@ class AnswerStore:
 
 @cache
 def measuring_code() -> str:
-    """The sha256 of the measures and the checkers, their weights included."""
+    """The sha256 of the measures, the checkers with their weights, and what both rest on."""
     package = Path(rag.__file__).parent
-    parts = [package / "measures", package / "checkers", package / "scoring.py", package / "verification.py"]
-    files = [path for part in parts for path in (sorted(part.rglob("*")) if part.is_dir() else [part])]
+    parts = [package / "measures", package / "checkers"]
+    files = [
+        Path(genir.words.__file__),
+        *sorted(package.glob("*.py")),
+        *(path for part in parts for path in sorted(part.rglob("*"))),
+    ]
     kept = [path for path in files if path.is_file() and "__pycache__" not in path.parts]
-    told = [[path.relative_to(package).as_posix(), sha256_of(path)] for path in kept]
+    told = [[path.relative_to(package.parent).as_posix(), sha256_of(path)] for path in kept]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 

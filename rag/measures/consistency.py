@@ -17,13 +17,11 @@ import numpy as np
 
 from genir.errors import DataError
 from genir.protocols import Generation
-from genir.words import ENGLISH_STOPWORDS
+from rag.measures.negation import IDLE
 from rag.measures.numbers import canonical_words
 from rag.measures.support import check_once
 from rag.sentences import split_sentences, words
 from rag.verification import THRESHOLD, Statement, SupportChecker
-
-_IDLE = ENGLISH_STOPWORDS - {"no", "not"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +142,7 @@ def semantic_entropy(clusters: Sequence[int], logprobs: Sequence[float] | None =
 
 def _normal_form(answer: str, question: str) -> Hashable:
     said = canonical_words(answer)
-    idle = _IDLE | set(canonical_words(question))
+    idle = IDLE | set(canonical_words(question))
     return tuple(word for word in said if word not in idle) or tuple(said) or answer.strip()
 
 

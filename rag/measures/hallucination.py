@@ -34,7 +34,7 @@ from genir.words import ENGLISH_STOPWORDS
 from rag.attribution import contains
 from rag.measures.answer_type import expected_type, is_of_another_type
 from rag.measures.names import is_unspaced, name_words, names, pairs
-from rag.measures.negation import asserted, stretches
+from rag.measures.negation import IDLE, asserted, stretches
 from rag.measures.numbers import canonical_words, numbers
 from rag.measures.support import ClaimSupport, check_once, claims_of, document_of
 from rag.sentences import words
@@ -48,7 +48,6 @@ _CHINESE_AND = re.compile(
 )
 _SAME_NAME = 3  # words beside an accepted answer that may be the rest of its name
 _YEARS = range(1000, 2100)
-_IDLE = ENGLISH_STOPWORDS - {"no", "not"}
 _DENIED = "¬"  # in front of a word that a negation reaches
 
 
@@ -208,7 +207,7 @@ def _subjects(text: str) -> set[str]:
 def _telling(text: str, question: str = "") -> list[str]:
     """The canonical words without those that tell nothing ("in 1889"), unless there are no others; denied ones are marked."""
     said = [(word, _DENIED * part.denied) for part in stretches(text, question) for word in canonical_words(part.text)]
-    return [mark + word for word, mark in said if word not in _IDLE] or [mark + word for word, mark in said]
+    return [mark + word for word, mark in said if word not in IDLE] or [mark + word for word, mark in said]
 
 
 def _agree(said: Sequence[str], gold: Sequence[str]) -> bool:

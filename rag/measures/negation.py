@@ -21,7 +21,10 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
+from genir.words import ENGLISH_STOPWORDS
 from rag.sentences import split_sentences
+
+IDLE = ENGLISH_STOPWORDS - {"no", "not"}  # words that neither tell nor deny anything
 
 _EDGE = re.compile(
     r"[;!?()\[\]…，；：。！？（）—–]|[,:](?!\d)|\s-+\s|\b(?:and|but|though|although|while|whereas|because)\b|而是|但|却|卻",

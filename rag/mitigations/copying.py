@@ -24,9 +24,10 @@ from difflib import SequenceMatcher
 from genir.errors import ConfigError
 from genir.protocols import Retriever
 from genir.records import Answer, Claim, Document
-from genir.words import ENGLISH_STOPWORDS, UNSPACED
+from genir.words import UNSPACED
 from rag.attribution import quote
 from rag.measures.names import name_words
+from rag.measures.negation import IDLE
 from rag.measures.numbers import MINUS
 from rag.measures.support import claims_of, passages_of, unsupported_numbers
 from rag.mitigations.revision import identified, identifiers, keep, question_of
@@ -38,7 +39,6 @@ SIMILARITY = 0.8
 LONGER = 2  # words that a span may have more, or fewer, than the claim
 LONG = 6  # letters from which on a word of a name may be spelt otherwise
 _TOKEN = re.compile(rf"[{UNSPACED}]|(?:{MINUS})?[^\W_{UNSPACED}]+(?:(?!['’]s\b)[-'’.,][^\W_{UNSPACED}]+)*")
-_IDLE = ENGLISH_STOPWORDS - {"no", "not"}
 _INITIAL = re.compile(r"(\b[A-Z]\w+ )[ABE-HJKN-UWYZ]\.\s+(?=[A-Z]\w)")  # of the letters that are no Roman numerals
 _ABBREVIATED = re.compile(r"(?<=\b[A-Z])\.\s?(?=[A-Z]\b)")  # "U.S." is "US", and "J. R. R." is "J.R.R."
 _ROMAN = re.compile("[ivxlcdm]+")
@@ -146,7 +146,7 @@ def says(span: str, claim: str) -> bool:
         return one == other or (len(own) > 1 and one in own and other in others and _is_variant(one, other))
 
     for said in (_words(claim), _words(_INITIAL.sub(r"\1", claim))):
-        idle = next((i for i, word in enumerate(said) if word not in _IDLE), 0)
+        idle = next((i for i, word in enumerate(said) if word not in IDLE), 0)
         if any(len(said) - i == len(written) and all(map(same, said[i:], written)) for i in range(idle + 1)):
             return True
     return False

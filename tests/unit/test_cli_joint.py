@@ -18,10 +18,12 @@ from experiments.demo.start import find_holdings
 from experiments.joint.evaluation import read_ids
 from experiments.joint.learning import load_joint, train_joint
 from experiments.joint.settings import JointConfig
+from experiments.reading import make_reader_over
 from genir.errors import ArtefactError, ConfigError, DataError
 from genir.formats import load_dataset, write_dataset
 from genir.manifest import read_manifest
 from genir.records import Dataset, Document, Qrels
+from rag.joint.answerer import JointAnswerer
 from tests.tiny_joint import save_tokenizer, towns
 from tests.tiny_journey import genir
 
@@ -229,6 +231,20 @@ def test_codes_have_a_vocabulary_of_their_own_and_a_cut_run_goes_on(
     for name in ("network/model.safetensors", "own_embedding.safetensors"):
         assert (root / "cut" / name).read_bytes() == (root / "whole" / name).read_bytes()
     assert not list((root / "cut").glob("*checkpoint*"))
+
+
+def test_a_setting_behind_the_folder_frees_or_binds_the_copy(root: Path) -> None:
+    data = root / "data"
+    dataset = load_dataset(data)
+    as_trained = make_reader_over(f"joint:{root / 'model'}", dataset, data)
+    assert isinstance(as_trained, JointAnswerer)
+    for setting in (True, False):
+        for name in (f"joint:{root / 'model'}", str(root / "model")):
+            reader = make_reader_over(f"{name},copy={str(setting).lower()}", dataset, data)
+            assert isinstance(reader, JointAnswerer)
+            assert reader.model.settings == replace(as_trained.model.settings, copy=setting)
+    with pytest.raises(ConfigError, match=r"'copy=maybe' is no setting of a joint model; give copy=true or copy=false"):
+        make_reader_over(f"joint:{root / 'model'},copy=maybe", dataset, data)
 
 
 def test_faults_say_what_to_do(root: Path, tmp_path: Path) -> None:
