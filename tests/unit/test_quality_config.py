@@ -85,7 +85,7 @@ def test_what_ships_is_what_runs_without_a_file_and_cuts_all_systems_alike() -> 
     quality, large = QualityConfig.read(None), QualityConfig.read(shipped("quality_large"))
     assert quality == QualityConfig.read(shipped("quality"))
     assert LabelsConfig.read(None) == LabelsConfig(quality, (0.01, 0.1, 1.0))
-    assert changed(quality, large) == {"dense.training.epochs": 2, "sequence.training.epochs": 2}
+    assert changed(quality, large) == {"control": False, "dense.training.epochs": 2, "sequence.training.epochs": 2}
     for config in (quality, large):
         assert config.max_questions == 12000
         assert config.dense.max_pairs == 0
