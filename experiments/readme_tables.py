@@ -120,6 +120,7 @@ def fill(readme: str, results: Path) -> str:
         "decode": _decode(results / "decode"),
         "constraint": _constraint(_read(results / "decode" / "constraint.json")),
         "generate": _generate(_read(results / "generate" / "ladder.json")),
+        "train": _train(_read(results / "train" / "train.json")),
         "quality": _quality(_read(results / "quality" / "summary.json")),
         "checkers": _checkers(_read(results / "grounding" / "summary.json")["checker"]),
         "readers": _readers({name: _read(results / "readers" / name / "evaluation.json") for name in READERS}),
@@ -144,6 +145,16 @@ def _generate(figures: Mapping[str, Any]) -> str:
         rates = [ladder[dtype]["groups"][group].get(engine) for dtype, group in columns]
         rows.append([label, *("" if rate is None else f"{rate['tokens_per_second']:.0f}" for rate in rates)])
     return _table(["tokens/s", *(f"{GROUPS[group]}, {dtype}" for dtype, group in columns)], rows)
+
+
+def _train(figures: Mapping[str, Any]) -> str:
+    """Examples a second of every loop, set-up included, as one epoch and as later ones have it."""
+    rates, later = figures["examples_per_second"], figures["examples_per_second_later_epochs"]
+    rows = [
+        [label, f"{rates[name]:.1f}", f"{rates[name] / rates['trainer']:.2f}", f"{later[name] / later['trainer']:.2f}"]
+        for name, label in figures["labels"].items()
+    ]
+    return _table(["examples/s", "first epoch", "times the Trainer", "later epochs, times"], rows)
 
 
 def _quality(summary: Mapping[str, Any]) -> str:
