@@ -1,6 +1,6 @@
 """What the experiments about quality are made of: baselines at their best, and our models seed by seed, on one data set.
 
-    bm25                      fields, k1 and b tuned on dev            bm25_default   title and text, .9, .4
+    bm25                      fields, k1 and b tuned on train and dev  bm25_default   title and text, .9, .4
     dense                     the encoder as it comes                  dense_finetuned   on the training questions
     hybrid                    bm25 and dense_finetuned, tuned on dev   hybrid_zero_shot  bm25 and dense
     generative                codes and terms of one model, searched with planning ahead
@@ -8,8 +8,9 @@
     generative_terms_only     its terms alone, over all documents
     generative_random_ids     the control: the same training over identifiers that say nothing
 
-Invariants: everything that learns does so from the same questions, all of the training split or those that `max_questions` leaves; what
-is tuned or stopped early is so on dev. A seed has its own fine-tuned encoder, and that seed's models start from it. What something
+Invariants: everything that learns does so from the same questions, all of the training split or those that `max_questions` leaves; texts of
+the documents, which models read beside them and encoders read as passages, are no questions. What is tuned or stopped early is so on dev,
+BM25 on the training questions, too. A seed has its own fine-tuned encoder, and that seed's models start from it. What something
 cost to build counts what it was made of, and nothing that is timed reads kept embeddings. Every folder and run is reused where it was
 made of the same data and settings, and otherwise stands beside the new one.
 
@@ -94,7 +95,7 @@ class QualityStage:
         encoders = {"dense": self.config.encoder}
         encoders |= {f"{FINE_TUNED} {seed}": str(self.encoder(seed)[0]) for seed in self.config.seeds}
         made_of = {name: encoder_fingerprint(encoder) for name, encoder in encoders.items()}
-        asked = {split: self._asked(split) for split in ("dev", *self.splits)}
+        asked = {split: self._asked(split) for split in self.dataset.qrels}
         kept = self.work / "baselines" / f"{_digest(made_of, self._corpus, asked, self.config.measure)}.json"
         if not self._recall(kept):
             write_json(kept, self._search_baselines(encoders, made_of))

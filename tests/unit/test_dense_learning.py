@@ -85,7 +85,7 @@ def test_the_folder_is_an_encoder_that_every_command_takes(data: Path, encoder: 
 def test_baselines_with_their_costs(towns: Dataset, data: Path, encoder: Path, tmp_path: Path) -> None:
     made = build_baselines(towns, data, {"dense": str(encoder)}, cache=tmp_path)
     assert set(made.built) == {"bm25_default", "bm25", "dense", "hybrid_dense", "hybrid_dense_rrf"}
-    assert made.built["bm25"].settings["tuned_on"] == "dev: nDCG@10 1.0000 of 2 queries"
+    assert made.built["bm25"].settings["tuned_on"] == "train and dev: nDCG@10 1.0000 of 10 queries"
     for one in made.built.values():
         assert one.build_seconds > 0
         assert one.index_bytes > 0

@@ -74,6 +74,9 @@ def test_every_row_of_the_ablation_is_one_switch() -> None:
 def test_the_ablation_starts_from_the_configuration_of_quality() -> None:
     assert changed(QualityConfig.read(shipped("quality")), AblationConfig.read(None).rows[WHOLE]) == {
         "max_questions": 4000,
+        "dense.passage_tokens": 128,
+        "dense.training.epochs": 3,
+        "dense.dev_documents": 5000,
         "sequence.training.epochs": 2,
         # of no effect but in the rows of a trained writer
         "sequence.examples.generator.sampling.per_document": 1,
@@ -85,9 +88,13 @@ def test_what_ships_is_what_runs_without_a_file_and_cuts_all_systems_alike() -> 
     quality, large = QualityConfig.read(None), QualityConfig.read(shipped("quality_large"))
     assert quality == QualityConfig.read(shipped("quality"))
     assert LabelsConfig.read(None) == LabelsConfig(quality, (0.01, 0.1, 1.0))
-    assert changed(quality, large) == {"control": False, "dense.training.epochs": 2, "sequence.training.epochs": 2}
+    assert changed(quality, large) == {
+        "control": False,
+        "max_questions": 8000,
+        "dense.training.epochs": 2,
+        "sequence.training.epochs": 2,
+    }
     for config in (quality, large):
-        assert config.max_questions == 12000
         assert config.dense.max_pairs == 0
         trainings = (config.dense.training, config.sequence.training, config.terms.training)
         assert all(training.max_minutes == 0 for training in trainings)

@@ -135,3 +135,23 @@ def test_baselines_are_tuned_on_dev(tmp_path: Path) -> None:
     assert found["dev"]["hybrid_dense"].means["RR@10"] == pytest.approx(made.hybrids["hybrid_dense"].value)
     assert made.hybrids["hybrid_dense"].value == 1.0
     assert found["test"]["hybrid_dense"].means["RR@10"] < 1.0
+
+
+def test_bm25_is_tuned_on_training_questions_too_and_hybrids_on_dev_alone(tmp_path: Path) -> None:
+    """Training questions, one of them a dev question, too, name what texts say; the other dev question what its title says."""
+    words = "oslo lima cairo quito paris rome hanoi accra sofia minsk".split()
+    corpus = tuple(Document(f"d{i}", text=words[i - 1], title=word) for i, word in enumerate(words))
+    queries = {f"q{i}": Query(f"q{i}", word) for i, word in enumerate(words)}
+    qrels = {
+        "train": Qrels({f"q{i}": {f"d{i + 1}": 1} for i in range(9)}),
+        "dev": Qrels({"q8": {"d9": 1}, "q9": {"d9": 1}}),  # q8 is a training question, too
+        "test": Qrels({"q0": {"d0": 1}}),
+    }
+    dataset = Dataset("crossed", corpus, queries, qrels)
+    write_dataset(dataset, tmp_path / "crossed")
+    encoder = str(save_tiny_bert(tmp_path / "encoder", 16))
+    made = build_baselines(dataset, tmp_path / "crossed", {"dense": encoder}, "RR@10")
+    assert made.bm25.settings.fields == ("text",)
+    assert made.bm25.queries == 10
+    assert made.built["bm25"].settings["tuned_on"] == "train and dev: RR@10 0.9000 of 10 queries"
+    assert made.built["hybrid_dense"].settings["tuned_on"].endswith("of 2 queries")
