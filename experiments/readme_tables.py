@@ -4,7 +4,8 @@ A table stands between `<!-- figures: begin NAME -->` and `<!-- figures: end NAM
 """
 
 import json
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,8 @@ def fill(readme: str, results: Path) -> str:
         "generate": _generate(_read(results / "generate" / "ladder.json")),
         "train": _train(_read(results / "train" / "train.json")),
         "quality": _quality(_read(results / "quality" / "summary.json")),
+        "parts": _parts(results / "quality"),
+        "costs": _costs(_read(results / "quality" / "squad-small.json")["splits"]["test"]["costs"]),
         "checkers": _checkers(_read(results / "grounding" / "summary.json")["checker"]),
         "readers": _readers({name: _read(results / "readers" / name / "evaluation.json") for name in READERS}),
         "retrievers": _retrievers(_read(results / "grounding" / "summary.json")),
@@ -169,6 +172,42 @@ def _quality(summary: Mapping[str, Any]) -> str:
             cells.append(f"{found['mean']:.3f}{star}" if found else "")
         rows.append(cells)
     return _table(["system", *(f"{name}, {HEADLINE.get(name, 'Success@1')}" for name in names)], rows)
+
+
+def _parts(folder: Path) -> str:
+    """The headline measure on questions about documents with and without training questions, of data sets that have both."""
+    columns = {}
+    for path in sorted(folder.glob("*.json")):
+        if (
+            path.stem == "summary"
+            or path.name.startswith(("labels-", "ablation-"))
+            or path.name.endswith(".manifest.json")
+        ):
+            continue
+        for split, found in _read(path)["splits"].items():
+            name = path.stem if split == "test" else f"{path.stem} ({split})"
+            if len(found["parts"]) > 1:
+                columns |= {(name, part): rows for part, rows in sorted(found["parts"].items())}
+    rows = [
+        [
+            label,
+            *(f"{found[system][HEADLINE.get(name, 'Success@1')]['mean']:.3f}" for (name, _), found in columns.items()),
+        ]
+        for system, label in QUALITY.items()
+        if all(system in found for found in columns.values())
+    ]
+    return _table(["system", *(f"{name}, {part}, {HEADLINE.get(name, 'Success@1')}" for name, part in columns)], rows)
+
+
+def _costs(costs: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """What the systems of one data set cost, seeds averaged: making them, a question, memory for the index and for all."""
+    rows = []
+    for system, label in QUALITY.items():
+        found = {key: statistics.mean(one[key] for one in costs[system]) for key in costs[system][0]}
+        asked = 1000 * found["search_seconds"] / found["queries"]
+        sizes = [f"{found[key] / 1e6:.1f}" for key in ("index_bytes", "bytes")]
+        rows.append([label, f"{found['build_seconds'] / 60:.1f}", f"{asked:.1f}", *sizes])
+    return _table(["system", "made in, minutes", "a question, ms", "index, MB", "with weights, MB"], rows)
 
 
 def _checkers(figures: Mapping[str, Any]) -> str:

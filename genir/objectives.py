@@ -1,8 +1,7 @@
 """What training minimises. Each objective turns a batch of (text, identifier) pairs into one loss.
 
-`RankingObjective` ranks whole identifiers and their prefixes: plain cross-entropy on tokens ruins a codebook start, because it is
-normalised token by token and never compares two documents. Prefixes are ranked because the beam prunes by them
-(RIPOR's prefix-oriented ranking, Zeng et al. 2024, arXiv:2311.09134).
+`RankingObjective` ranks whole identifiers and their prefixes: plain cross-entropy is normalised token by token and never compares two
+documents. Prefixes are ranked because the beam prunes by them (RIPOR's prefix-oriented ranking, Zeng et al. 2024, arXiv:2311.09134).
 
 `genir.distillation` adds teachers to it.
 
@@ -67,16 +66,19 @@ class StatefulObjective(Protocol):
 
 
 class CrossEntropyObjective:
-    """Mean negative log-likelihood of identifier tokens: the objective of DSI (Tay et al. 2022, arXiv:2202.06991)."""
+    """Mean negative log-likelihood of identifier tokens: the objective of DSI (Tay et al. 2022, arXiv:2202.06991).
 
-    def __init__(self, model: StepModel, identifiers: Sequence[DocIDTokens]) -> None:
-        self.model = model
+    `scale` multiplies the logits: of `code_decoder` they begin as products with unit vectors, too close together for a softmax.
+    """
+
+    def __init__(self, model: StepModel, identifiers: Sequence[DocIDTokens], scale: float = 1.0) -> None:
+        self.model, self.scale = model, scale
         self.identifiers = pad_identifiers(identifiers, model.end_token)
 
     def loss(self, batch: TrainingBatch) -> Tensor:
         """See Objective."""
         tokens = self.identifiers[batch.targets].to(batch.input_ids.device)
-        logits = self.model.step_logits(batch.input_ids, batch.attention_mask, tokens).float()
+        logits = self.scale * self.model.step_logits(batch.input_ids, batch.attention_mask, tokens).float()
         losses = F.cross_entropy(logits.flatten(0, 1), tokens.flatten(), ignore_index=IGNORED, reduction="none")
         lengths = (tokens != IGNORED).sum(1)
         return weighted_mean(losses.view(tokens.shape).sum(1) / lengths, batch.weights)

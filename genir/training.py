@@ -253,9 +253,9 @@ class _Loop:
         progress.history.append(
             {"step": progress.step, "seconds": round(progress.seconds, 1), "loss": round(loss, 4), "dev": value}
         )
-        progress.since_best += 1
-        if value > progress.best:
-            progress.best, progress.best_step, progress.since_best = value, progress.step, 0
+        progress.since_best = 0 if value > progress.best else progress.since_best + 1
+        if value > progress.best or value == progress.best == 0:  # where nothing is found yet, what has learnt more
+            progress.best, progress.best_step = value, progress.step
             save_weights(self.folder / BEST, self.model.state_dict())
 
     def _plan(self, made_of: str) -> str:
@@ -275,11 +275,12 @@ def learning_rate_factor(step: int, steps: int, warmup: float) -> float:
 
 def _optimizer(model: Any, config: TrainingConfig) -> torch.optim.Optimizer:
     """AdamW; the model's `pretrained` weights and its fresh ones have their own rates; vectors and embeddings do not decay."""
+    tables = {id(one.weight) for one in model.modules() if isinstance(one, torch.nn.Embedding)}
     groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             pretrained = name.startswith(model.pretrained)
-            decays = parameter.ndim > 1 and "codes" not in name and "embedding" not in name
+            decays = parameter.ndim > 1 and id(parameter) not in tables
             groups.setdefault((pretrained, decays), []).append(parameter)
     return torch.optim.AdamW(
         [

@@ -17,6 +17,7 @@ from experiments.commands.options import (
     Replace,
     Resume,
     Settings,
+    rise,
 )
 
 tune_app = typer.Typer(help="Choose a baseline's settings on the dev split.", no_args_is_help=True)
@@ -52,8 +53,7 @@ def train_dense(
 
     facts = run(data, read_config(config, settings or [], encoder), out, resume, cache, replace)["facts"]
     print(
-        f"{out}: {facts['pairs']} pairs, {facts['seconds']:.0f} s; {facts['measure']}: {facts['start_dev']:.4f} before training, "
-        f"{facts['best_dev']:.4f} now"
+        f"{out}: {facts['pairs']} pairs, {facts['seconds']:.0f} s; {facts['measure']}: {rise(facts['start_dev'], facts['best_dev'])}"
     )
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from experiments.commands.options import Data, Device, Json, Replace, Resume
+from experiments.commands.options import Data, Device, Json, Replace, Resume, rise
 
 Joint = Annotated[Path, typer.Option("--model", help="Folder made by `genir train-joint`.", show_default=False)]
 
@@ -51,7 +51,7 @@ def train_joint(
     facts = run(data, docids, JointConfig.read(config, max_minutes), out, resume, answered, replace)["facts"]
     print(
         f"{out}: {facts['parameters'] / 1e6:.1f} M parameters, {facts['examples']} examples, {facts['training_seconds']:.0f} s; "
-        f"{facts['measure']}: {facts['start_dev']:.4f} before training, {facts['best_dev']:.4f} now"
+        f"{facts['measure']}: {rise(facts['start_dev'], facts['best_dev'])}"
     )
 
 

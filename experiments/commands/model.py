@@ -29,6 +29,7 @@ from experiments.commands.options import (
     Scoring,
     Threshold,
     Views,
+    rise,
 )
 
 Question = Annotated[str | None, typer.Argument(help="One question; leave out to search a split.", show_default=False)]
@@ -67,7 +68,7 @@ def train(
     facts = train_model(data, docids, ModelConfig.read(config), out, resume, cache, replace)["facts"]
     print(
         f"{out}: {facts['parameters'] / 1e6:.1f} M parameters, {facts['examples']} examples, {facts['seconds']:.0f} s; "
-        f"{facts['measure']}: {facts['start_dev']:.4f} before training, {facts['best_dev']:.4f} now"
+        f"{facts['measure']}: {rise(facts['start_dev'], facts['best_dev'])}"
     )
 
 

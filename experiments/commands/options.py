@@ -113,3 +113,9 @@ RerankWeight = Annotated[
     ),
 ]
 NoTerms = Annotated[bool, typer.Option("--no-terms", help="Search by codes alone, though the model has terms.")]
+
+
+def rise(start: float, best: float) -> str:
+    """What a training did to its dev figure, for the line at its end."""
+    kept = "" if best > start else " (training did not raise it)"
+    return f"{start:.4f} before training, {best:.4f} now{kept}"

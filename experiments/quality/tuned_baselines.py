@@ -74,7 +74,9 @@ def build_baselines(
 def _to_tune_bm25(dataset: Dataset) -> tuple[list[Query], Qrels]:
     """The dev split's questions, and training questions, thinned evenly to so many."""
     judged = dict(dataset.qrels["dev"].judgements)
-    others = [(key, found) for key, found in dataset.qrels.get("train", Qrels({})).judgements.items() if key not in judged]
+    others = [
+        (key, found) for key, found in dataset.qrels.get("train", Qrels({})).judgements.items() if key not in judged
+    ]
     judged.update(others[:: max(1, -(-len(others) // _TRAINING_QUESTIONS))])
     return [dataset.queries[query_id] for query_id in judged], Qrels(judged)
 

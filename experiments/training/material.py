@@ -41,6 +41,10 @@ class GeneratorConfig:
     writer: QueryWriterConfig = field(default_factory=QueryWriterConfig)
 
     def __post_init__(self) -> None:
+        if self.source == "none" and self.model:
+            raise ConfigError(
+                f'generator model is {self.model!r}, but its source is "none": set hugging-face or trained'
+            )
         if self.source == "hugging-face" and not self.model:
             raise ConfigError(
                 'generator source "hugging-face" needs model: the hub name or folder of a doc2query model'
@@ -142,7 +146,8 @@ def _writer(
     writer.save(folder)
     write_json(facts_file, facts)
     print(
-        f"query writer: {about.pairs} pairs, {about.loss_before:.2f} nats a token before training, {about.loss_after:.2f} now",
+        f"query writer: {about.pairs} pairs, {about.loss_before:.2f} nats a token before training, {about.loss_after:.2f} now; "
+        f"{folder.name}, which --cache keeps",
         file=sys.stderr,
     )
     return writer, facts

@@ -44,6 +44,10 @@ class ObjectiveConfig:
             raise ConfigError(f"impossible objective: {self}; expected prefixes >= 1, hard_negatives >= 0, scale > 0")
         if self.self_distillation < 0 or not 0 <= self.self_decay < 1:
             raise ConfigError(f"impossible objective: {self}; expected self_distillation >= 0, self_decay in 0..1")
+        if self.kind == "cross_entropy" and (self.prefixes, self.hard_negatives) != ((1, 2, 4), 15):
+            raise ConfigError(
+                "[objective] prefixes and hard_negatives are for kind 'ranking'; leave them out for 'cross_entropy'"
+            )
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,17 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.dev_queries < 1:
             raise ConfigError(f"dev_queries is {self.dev_queries}: expected 1 or more")
+        for name, source in (("seq2seq", self.seq2seq.source), ("causal", self.causal.source)):
+            if source and name != self.architecture:
+                raise ConfigError(
+                    f'[{name}] source is {source!r}, but architecture is {self.architecture!r}: set architecture = "{name}", or '
+                    "leave the source out"
+                )
         if self.objective.kind != "ranking" and (self.teacher.source != "none" or self.objective.self_distillation):
             raise ConfigError(
                 f"a teacher and self_distillation are for objective 'ranking', got {self.objective.kind!r}: "
                 'set [teacher] source = "none" and [objective] self_distillation = 0'
             )
-
         if self.learned.rounds and self.architecture != "code_decoder":
             raise ConfigError(
                 f"[learned] rounds = {self.learned.rounds}: identifiers are learned by code_decoder only, got {self.architecture!r}"
@@ -142,7 +151,9 @@ def make_objective(
     """The objective that a configuration names, for these examples: what is right for a text is no negative of it."""
     settings, taught = config.objective, config.teacher
     if settings.kind == "cross_entropy":
-        return CrossEntropyObjective(model, identifiers)
+        return CrossEntropyObjective(
+            model, identifiers, settings.scale if config.architecture == "code_decoder" else 1.0
+        )
     right = RightTargets.of(examples)
     ranking = (model, identifiers, settings.prefixes, settings.hard_negatives, settings.scale)
     if teacher is None and not settings.self_distillation:

@@ -60,6 +60,14 @@ class TeacherConfig:
             raise ConfigError(
                 f"impossible teacher: {self}; expected depth and negatives >= 1, weight >= 0, sharpness > 0"
             )
+        if self.source in ("none", "bm25") and self.model:
+            raise ConfigError(
+                f"teacher model is {self.model!r}, but its source is {self.source!r}: set one that has a model, or none"
+            )
+        if self.source == "run" and self.kinds != ("query",):
+            raise ConfigError(
+                f"teacher kinds are {list(self.kinds)}: a run knows the training queries alone; leave kinds out"
+            )
         if self.source in ("cross-encoder", "run") and not self.model:
             wanted = "a hub name or folder" if self.source == "cross-encoder" else "a TREC file of the training queries"
             raise ConfigError(f'teacher source "{self.source}" needs model: {wanted}')

@@ -89,6 +89,17 @@ BAD_CONFIGURATIONS = [
         "objective 'ranking' is for code_decoder; give seq2seq [objective] kind = \"cross_entropy\"",
     ),
     (
+        '[causal]\nsource = "some/model"\nlora_rank = 8',
+        "[causal] source is 'some/model', but architecture is 'code_decoder': set architecture = \"causal\"",
+    ),
+    (
+        '[objective]\nkind = "cross_entropy"\nprefixes = [3]',
+        "[objective] prefixes and hard_negatives are for kind 'ranking'; leave them out",
+    ),
+    ('[teacher]\nmodel = "some/model"', "teacher model is 'some/model', but its source is 'none'"),
+    ('[teacher]\nsource = "run"\nmodel = "x.trec"\nkinds = ["pseudo"]', "a run knows the training queries alone"),
+    ('[examples.generator]\nmodel = "some/model"', "generator model is 'some/model', but its source is \"none\""),
+    (
         "[examples]\nqueries = false\npassages = 0\npseudo_query_weight = 0",
         "nothing to learn from: no training queries, passages or pseudo-queries",
     ),

@@ -76,7 +76,6 @@ def test_the_ablation_starts_from_the_configuration_of_quality() -> None:
         "max_questions": 4000,
         "dense.passage_tokens": 128,
         "dense.training.epochs": 3,
-        "dense.dev_documents": 5000,
         "sequence.training.epochs": 2,
         # of no effect but in the rows of a trained writer
         "sequence.examples.generator.sampling.per_document": 1,

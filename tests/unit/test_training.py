@@ -1,6 +1,7 @@
 """The training loop: learns, never ends below its start, resumes bit for bit, and says what is wrong in one line."""
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from genir.training import (
     CHECKPOINT,
     TrainingConfig,
     TrainingInterruptedError,
+    _optimizer,
     discard_checkpoint,
     learning_rate_factor,
     train,
@@ -130,7 +132,10 @@ def test_sigterm_ends_after_the_step_in_flight(encoder: Path, tmp_path: Path) ->
 def test_a_killed_process_loses_the_step_in_flight(encoder: Path, tmp_path: Path) -> None:
     """SIGKILL in the middle of step 7, in a process of its own: 6 steps are there, and the end is the same, bit for bit."""
     cut = tmp_path / "cut"
-    script = f"from pathlib import Path; from tests.unit.test_training import *; hang_in_step(6, {str(encoder)!r}, {str(cut)!r})"
+    child_runs = (
+        f"hang_in_step(6, {str(encoder)!r}, {str(cut)!r}, threads={torch.get_num_threads()})"  # sums depend on threads
+    )
+    script = f"from pathlib import Path; from tests.unit.test_training import *; {child_runs}"
     root = Path(__file__).resolve().parents[2]
     child = subprocess.Popen([sys.executable, "-c", script], cwd=root, stdout=subprocess.PIPE, text=True)
     with child:
@@ -145,8 +150,9 @@ def test_a_killed_process_loses_the_step_in_flight(encoder: Path, tmp_path: Path
     assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
 
 
-def hang_in_step(step: int, encoder: str, folder: str) -> None:
+def hang_in_step(step: int, encoder: str, folder: str, threads: int) -> None:
     """What the killed process does: train, and wait for its end in the middle of a step."""
+    torch.set_num_threads(threads)
     model = make_model(Path(encoder))
     inner = ranking(model)
     steps = iter(range(100))
@@ -374,6 +380,48 @@ def test_cross_entropy_ignores_what_lies_behind_the_end() -> None:
     ids = torch.zeros(2, 1, dtype=torch.long)
     loss = objective.loss(TrainingBatch(ids, ids, torch.tensor([0, 1]), torch.ones(2)))
     assert float(loss) == pytest.approx(float(torch.log(torch.tensor(4.0))))
+
+
+def test_cross_entropy_takes_the_scaled_logits() -> None:
+    class Fixed:
+        end_token: int | None = None
+
+        def step_logits(self, input_ids: torch.Tensor, mask: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+            return torch.tensor([[[0.1, 0.3]]])
+
+    batch = TrainingBatch(torch.zeros(1, 1), torch.ones(1, 1), torch.tensor([0]), torch.ones(1))
+    loss = CrossEntropyObjective(Fixed(), [(0,), (1,)], scale=20.0).loss(batch)
+    assert float(loss) == pytest.approx(math.log(1 + math.exp(20 * 0.2)))
+
+
+def test_vectors_and_embeddings_do_not_decay(encoder: Path) -> None:
+    model = make_model(encoder)
+    still = {
+        id(one)
+        for group in _optimizer(model, CONFIG).param_groups
+        if not group["weight_decay"]
+        for one in group["params"]
+    }
+    names = {name for name, parameter in model.named_parameters() if id(parameter) in still}
+    assert {"codes.weight", "positions.weight", "encoder.embeddings.word_embeddings.weight", "norm.weight"} < names
+    assert not {name for name in names if "query" in name and name.endswith("weight")}
+
+
+def test_where_nothing_is_found_yet_the_latest_weights_stay_and_patience_runs_on(encoder: Path, tmp_path: Path) -> None:
+    model = make_model(encoder)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    found = train(model, ranking(model), EXAMPLES, lambda: 0.0, replace(CONFIG, patience=2), tmp_path)
+    assert found.since_best == 2
+    assert found.best == 0
+    assert found.best_step == found.step > 0
+    assert any(not torch.equal(tensor, model.state_dict()[name]) for name, tensor in before.items())
+
+
+def test_a_figure_that_training_does_not_raise_keeps_the_start(encoder: Path, tmp_path: Path) -> None:
+    model = make_model(encoder)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    assert train(model, ranking(model), EXAMPLES, lambda: 0.5, CONFIG, tmp_path).best_step == 0
+    assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in before.items())
 
 
 def test_identifiers_are_padded_behind_their_end() -> None:
