@@ -176,7 +176,7 @@ def _quality(summary: Mapping[str, Any]) -> str:
 
 def _parts(folder: Path) -> str:
     """The headline measure on questions about documents with and without training questions, of data sets that have both."""
-    columns = {}
+    columns: dict[tuple[str, str], Mapping[str, Any]] = {}
     for path in sorted(folder.glob("*.json")):
         if (
             path.stem == "summary"

@@ -34,6 +34,7 @@ SWITCHES = {
     "whole identifiers only": {"sequence.objective.prefixes": ()},
     "no hard negatives": {"sequence.objective.hard_negatives": 0},
     "BM25 as teacher": {"sequence.teacher.source": "bm25"},
+    "its scores by margins (MSE)": {"sequence.teacher.distance": "margin_mse"},
     "fine-tuned dense encoder as teacher": {
         "sequence.teacher.source": "dense",
         "sequence.teacher.model": "dense_finetuned",
@@ -67,7 +68,8 @@ def test_every_row_of_the_ablation_is_one_switch() -> None:
     found = {name: changed(config.rows[base], config.rows[name]) for name, base in config.bases.items()}
     assert found == SWITCHES
     assert {name: base for name, base in config.bases.items() if base != WHOLE} == {
-        "consistent ones of them only": WRITER
+        "consistent ones of them only": WRITER,
+        "its scores by margins (MSE)": "BM25 as teacher",
     }
 
 
