@@ -145,7 +145,8 @@ class Journey:
 
     def config(self, architecture: str = "code_decoder", objective: str = "ranking", more: str = TRAINING) -> Path:
         """A small configuration file."""
-        kind = f'architecture = "{architecture}"\n[objective]\nkind = "{objective}"\nhard_negatives = 2\n'
+        kind = f'architecture = "{architecture}"\n[objective]\nkind = "{objective}"\n'
+        kind += "hard_negatives = 2\n" if objective == "ranking" else ""
         shape = (CODE_DECODER if architecture == "code_decoder" else SEQ2SEQ).format(encoder=self.encoder)
         path = self.root / f"{architecture}-{objective}.toml"
         path.write_text(kind + shape + more)

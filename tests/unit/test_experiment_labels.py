@@ -46,7 +46,12 @@ def test_what_learns_sees_its_share_alone(done: Path) -> None:
     assert sorted(one["material"]["examples"]["query"] for one in models) == [1, 1, 3, 3]  # type: ignore[index]
     assert sorted(one["terms_examples"] for one in models if "terms_examples" in one) == [1, 3]  # type: ignore[type-var]
     assert len(list((done / "work" / "runs" / "test").glob("generative-????????.trec"))) == 2
-    assert len(list((done / "work" / "runs" / "test").glob("bm25-????????.trec"))) == 1  # which learns nothing
+    tuned = (done / "work" / "runs" / "test").glob("bm25-????????.json")
+    assert sorted(json.loads(one.read_text())["settings"]["tuned_on"].split()[-2] for one in tuned) == [
+        "5",
+        "7",
+    ]  # dev has four
+    assert len(list((done / "work" / "runs" / "test").glob("bm25_default-????????.trec"))) == 1
 
 
 def test_without_training_questions_there_is_no_share(done: Path, tmp_path: Path) -> None:
