@@ -25,7 +25,6 @@ from genir.models.code_decoder import CodeDecoder
 from genir.objectives import RankingObjective, TrainingBatch, repeated, weighted_mean
 from genir.records import DocIDTokens
 from genir.right_targets import RightTargets
-from genir.target_frequencies import TargetFrequencies
 
 Distance = Literal["kl", "margin_mse"]
 _CONCAVE = 0.5  # of `margin_growth`; RIPOR's beta, which is 2 there, where no prefix is shorter than four tokens
@@ -133,11 +132,9 @@ class TaughtRankingObjective(RankingObjective):
         scale: float = 20.0,
         teaching: Teaching = Teaching(),
         right: RightTargets | None = None,
-        frequencies: TargetFrequencies | None = None,
-        balance: float = 1.0,
     ) -> None:
         """Raises ConfigError where self-distillation has no candidates to compare."""
-        super().__init__(model, identifiers, prefixes, hard_negatives, scale, right, frequencies, balance)
+        super().__init__(model, identifiers, prefixes, hard_negatives, scale, right)
         self.teaching = teaching
         if teaching.self_weight and teaching.table is None and not self.hard_negatives:
             raise ConfigError(
@@ -148,9 +145,9 @@ class TaughtRankingObjective(RankingObjective):
 
     def loss(self, batch: TrainingBatch) -> Tensor:
         """See Objective. Raises ConfigError where a teacher is there and no `rows`."""
-        teaching, spared, shifted = self.teaching, self.spared(batch), self.shifted(batch)
+        teaching, spared = self.teaching, self.spared(batch)
         text = self.model.encode(batch.input_ids, batch.attention_mask)
-        losses, whole = self.against_all(text, batch.targets, spared, shifted)
+        losses, whole = self.against_all(text, batch.targets, spared)
         candidates = self.candidates(whole, batch.targets, spared)
         mined = candidates.shape[1]
         if teaching.table is not None:
@@ -162,7 +159,7 @@ class TaughtRankingObjective(RankingObjective):
             candidates = torch.cat([candidates, drawn], dim=1)
         scores = self.prefix_scores(self.model, text, candidates)
         if candidates.shape[1] > 1:
-            losses = losses + self.against(scores, candidates, spared, shifted)
+            losses = losses + self.against(scores, candidates, spared)
         if teaching.table is not None and teaching.weight:
             chosen = torch.cat([scores[:, :1], scores[:, mined:]], dim=1)
             known = torch.cat([torch.ones_like(own, dtype=torch.bool)[:, None], drawn >= 0], dim=1)

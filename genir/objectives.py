@@ -21,7 +21,6 @@ from genir.errors import ConfigError
 from genir.models.code_decoder import IGNORED, CodeDecoder, EncodedText, pad_identifiers
 from genir.records import DocIDTokens
 from genir.right_targets import RightTargets
-from genir.target_frequencies import TargetFrequencies
 
 
 class StepModel(Protocol):
@@ -103,13 +102,8 @@ class RankingObjective:
         hard_negatives: int = 15,
         scale: float = 20.0,
         right: RightTargets | None = None,
-        frequencies: TargetFrequencies | None = None,
-        balance: float = 1.0,
     ) -> None:
-        """`right` numbers the examples as the batches' `rows` do; without it every text has one right identifier.
-
-        `balance` of the logarithms of `frequencies` is added to the scores that the losses compare, and to no others.
-        """
+        """`right` numbers the examples as the batches' `rows` do; without it every text has one right identifier."""
         self.model = model
         self.scale = scale
         self.right = right or None
@@ -119,23 +113,15 @@ class RankingObjective:
         self.prefixes = tuple(sorted({m for m in prefixes if m < L} | {L}))
         # per prefix length: the distinct prefixes (U, m), and for every identifier the index of its own (N,)
         self.tables = [torch.unique(self.identifiers[:, :m], dim=0, return_inverse=True) for m in self.prefixes]
-        self.kinds: Tensor | None = None
-        self.shifts: list[Tensor] = []  # per prefix length: (kinds, U)
-        if frequencies is not None:
-            self.kinds = frequencies.kinds
-            logarithms = (frequencies.logarithms(own, len(table)) for table, own in self.tables)
-            self.shifts = [balance * one.to(model.device) for one in logarithms]
 
     def loss(self, batch: TrainingBatch) -> Tensor:
         """See Objective. Raises ConfigError where texts have several right identifiers and the batch no `rows`."""
         spared = self.spared(batch)
         text = self.model.encode(batch.input_ids, batch.attention_mask)
-        shifted = self.shifted(batch)
-        losses, whole = self.against_all(text, batch.targets, spared, shifted)
+        losses, whole = self.against_all(text, batch.targets, spared)
         if self.hard_negatives:
             candidates = self.candidates(whole, batch.targets, spared)
-            scores = self.prefix_scores(self.model, text, candidates)
-            losses = losses + self.against(scores, candidates, spared, shifted)
+            losses = losses + self.against(self.prefix_scores(self.model, text, candidates), candidates, spared)
         return weighted_mean(losses / len(self.tables), batch.weights)
 
     def spared(self, batch: TrainingBatch) -> list[Tensor] | None:
@@ -160,34 +146,16 @@ class RankingObjective:
             found.append(held)
         return found
 
-    def shifted(self, batch: TrainingBatch) -> list[Tensor] | None:
-        """Per prefix length (B, U): what is added to scores for how often each prefix is right for texts of a text's kind.
-
-        Raises ConfigError where there are frequencies and no `rows`.
-        """
-        if self.kinds is None:
-            return None
-        if batch.rows is None:
-            raise ConfigError("frequencies of targets are those of examples: give their numbers (`rows`)")
-        kinds = self.kinds[batch.rows.cpu()].to(batch.targets.device)
-        return [table[kinds] for table in self.shifts]
-
     def against_all(
-        self,
-        text: EncodedText,
-        targets: Tensor,
-        spared: Sequence[Tensor] | None = None,
-        shifted: Sequence[Tensor] | None = None,
+        self, text: EncodedText, targets: Tensor, spared: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Part 1: losses (B,), summed over the prefix lengths; and the compared scores (B, N) of whole identifiers, detached."""
+        """Part 1: losses (B,), summed over the prefix lengths; and the scores (B, N) of whole identifiers, detached."""
         by_token = (text.pooled @ self.model.codes.weight.T).float().T.contiguous()  # (V, B)
         losses = torch.zeros(len(targets), device=targets.device)
         for place, (table, own) in enumerate(self.tables):
-            scores = self.scale * _sum_of_tokens(by_token, table)
-            if shifted is not None:
-                scores = scores + shifted[place]
+            scores = _sum_of_tokens(by_token, table)
             compared = scores if spared is None else scores.masked_fill(spared[place], -torch.inf)
-            losses = losses + F.cross_entropy(compared, own[targets], reduction="none")
+            losses = losses + F.cross_entropy(self.scale * compared, own[targets], reduction="none")
         return losses, scores.detach()[:, own]  # the last table is that of whole identifiers
 
     def candidates(self, scores: Tensor, targets: Tensor, spared: Sequence[Tensor] | None = None) -> Tensor:
@@ -204,13 +172,7 @@ class RankingObjective:
         sums = model.token_scores(text, self.identifiers[candidates.clamp(min=0)]).float().cumsum(-1)
         return self.scale * sums[..., [m - 1 for m in self.prefixes]]
 
-    def against(
-        self,
-        scores: Tensor,
-        candidates: Tensor,
-        spared: Sequence[Tensor] | None = None,
-        shifted: Sequence[Tensor] | None = None,
-    ) -> Tensor:
+    def against(self, scores: Tensor, candidates: Tensor, spared: Sequence[Tensor] | None = None) -> Tensor:
         """Part 2: losses (B,), summed over prefix lengths, of prefix scores (B, M, P); the target stands first.
 
         A candidate of -1 is none, nor is one that stood before. Those under the target's own prefix are no negatives of it, nor
@@ -225,10 +187,9 @@ class RankingObjective:
             if spared is not None:
                 blocked |= spared[place].gather(1, groups)
             blocked[:, 0] = False
-            compared = scores[..., place]
-            if shifted is not None:
-                compared = compared + shifted[place].gather(1, groups)
-            losses = losses + F.cross_entropy(compared.masked_fill(blocked, -torch.inf), first, reduction="none")
+            losses = losses + F.cross_entropy(
+                scores[..., place].masked_fill(blocked, -torch.inf), first, reduction="none"
+            )
         return losses
 
 

@@ -21,7 +21,6 @@ from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig
 from genir.models.seq2seq import Seq2SeqConfig, Seq2SeqModel
 from genir.objectives import CrossEntropyObjective, Objective, RankingObjective
 from genir.right_targets import RightTargets
-from genir.target_frequencies import TargetFrequencies
 from genir.training import Example, TrainingConfig
 from retrievers.generative import GenerativeSettings
 
@@ -30,8 +29,6 @@ from retrievers.generative import GenerativeSettings
 class ObjectiveConfig:
     """`ranking` for code_decoder (see genir.objectives), `cross_entropy` for any model.
 
-    `balance`: how much of the frequencies of documents among the questions, or among texts of another kind, is taken out of the
-    softmax (see genir.target_frequencies); 0: a document without questions is learnt to be unlikely.
     `self_distillation` is the weight of coming near to the model's own moving average, whose decay is `self_decay`.
     """
 
@@ -39,20 +36,17 @@ class ObjectiveConfig:
     prefixes: tuple[int, ...] = (1, 2, 4)
     hard_negatives: int = 15
     scale: float = 20.0
-    balance: float = 0.0
     self_distillation: float = 0.0
     self_decay: float = 0.99
 
     def __post_init__(self) -> None:
-        if min(self.prefixes, default=1) < 1 or min(self.hard_negatives, self.balance) < 0 or self.scale <= 0:
-            raise ConfigError(
-                f"impossible objective: {self}; expected prefixes >= 1, hard_negatives and balance >= 0, scale > 0"
-            )
+        if min(self.prefixes, default=1) < 1 or self.hard_negatives < 0 or self.scale <= 0:
+            raise ConfigError(f"impossible objective: {self}; expected prefixes >= 1, hard_negatives >= 0, scale > 0")
         if self.self_distillation < 0 or not 0 <= self.self_decay < 1:
             raise ConfigError(f"impossible objective: {self}; expected self_distillation >= 0, self_decay in 0..1")
-        if self.kind == "cross_entropy" and (self.prefixes, self.hard_negatives, self.balance) != ((1, 2, 4), 15, 0):
+        if self.kind == "cross_entropy" and (self.prefixes, self.hard_negatives) != ((1, 2, 4), 15):
             raise ConfigError(
-                "[objective] prefixes, hard_negatives and balance are for kind 'ranking'; leave them out for 'cross_entropy'"
+                "[objective] prefixes and hard_negatives are for kind 'ranking'; leave them out for 'cross_entropy'"
             )
 
 
@@ -162,9 +156,8 @@ def make_objective(
         )
     right = RightTargets.of(examples)
     ranking = (model, identifiers, settings.prefixes, settings.hard_negatives, settings.scale)
-    frequencies = TargetFrequencies.of(examples, len(identifiers)) if settings.balance else None
     if teacher is None and not settings.self_distillation:
-        return RankingObjective(*ranking, right, frequencies, settings.balance)
+        return RankingObjective(*ranking, right)
     teaching = Teaching(
         teacher,
         taught.negatives,
@@ -174,4 +167,4 @@ def make_objective(
         settings.self_distillation,
         settings.self_decay,
     )
-    return TaughtRankingObjective(*ranking, teaching, right, frequencies, settings.balance)
+    return TaughtRankingObjective(*ranking, teaching, right)

@@ -94,7 +94,7 @@ BAD_CONFIGURATIONS = [
     ),
     (
         '[objective]\nkind = "cross_entropy"\nprefixes = [3]',
-        "[objective] prefixes, hard_negatives and balance are for kind 'ranking'; leave them out",
+        "[objective] prefixes and hard_negatives are for kind 'ranking'; leave them out",
     ),
     ('[teacher]\nmodel = "some/model"', "teacher model is 'some/model', but its source is 'none'"),
     ('[teacher]\nsource = "run"\nmodel = "x.trec"\nkinds = ["pseudo"]', "a run knows the training queries alone"),

@@ -33,7 +33,6 @@ SWITCHES = {
     "cross-entropy on tokens": {"sequence.objective.kind": "cross_entropy"},
     "whole identifiers only": {"sequence.objective.prefixes": ()},
     "no hard negatives": {"sequence.objective.hard_negatives": 0},
-    "numbers of questions taken out": {"sequence.objective.balance": 1.0},
     "BM25 as teacher": {"sequence.teacher.source": "bm25"},
     "its scores by margins (MSE)": {"sequence.teacher.distance": "margin_mse"},
     "fine-tuned dense encoder as teacher": {
