@@ -139,7 +139,8 @@ def configured(path: Path | None, settings: Sequence[str], tables: Sequence[str]
 
 def option_of(setting: str) -> str:
     """The option of `genir search` that changes a setting of the generative search."""
-    return "--no-terms" if setting == "terms" else f"--{setting.replace('_', '-')}"
+    denied = "no-" if setting in ("terms", "look_ahead") else ""
+    return f"--{denied}{setting.replace('_', '-')}"
 
 
 Loader = Callable[[Path, dict[str, Any]], Any]

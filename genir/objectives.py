@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genir.errors import ConfigError
-from genir.models.code_decoder import IGNORED, CodeDecoder, EncodedText, pad_identifiers
+from genir.identifier_rows import IGNORED, pad_identifiers, sums_of_tokens
+from genir.models.code_decoder import CodeDecoder, EncodedText
 from genir.records import DocIDTokens
 from genir.right_targets import RightTargets
 
@@ -150,10 +151,10 @@ class RankingObjective:
         self, text: EncodedText, targets: Tensor, spared: Sequence[Tensor] | None = None
     ) -> tuple[Tensor, Tensor]:
         """Part 1: losses (B,), summed over the prefix lengths; and the scores (B, N) of whole identifiers, detached."""
-        by_token = (text.pooled @ self.model.codes.weight.T).float().T.contiguous()  # (V, B)
+        by_token = (text.pooled @ self.model.codes.weight.T).float()  # (B, V)
         losses = torch.zeros(len(targets), device=targets.device)
         for place, (table, own) in enumerate(self.tables):
-            scores = _sum_of_tokens(by_token, table)
+            scores = sums_of_tokens(by_token, table)
             compared = scores if spared is None else scores.masked_fill(spared[place], -torch.inf)
             losses = losses + F.cross_entropy(self.scale * compared, own[targets], reduction="none")
         return losses, scores.detach()[:, own]  # the last table is that of whole identifiers
@@ -197,12 +198,6 @@ def repeated(candidates: Tensor) -> Tensor:
     """Shape (B, M), bool: whether the same number stands further left in its row."""
     same = candidates[:, :, None] == candidates[:, None, :]
     return same.tril(-1).any(-1)
-
-
-def _sum_of_tokens(by_token: Tensor, table: Tensor) -> Tensor:
-    """Scores (B, U) of prefixes (U, m) from token scores (V, B); IGNORED adds nothing."""
-    present = (table != IGNORED).to(by_token.dtype)
-    return F.embedding_bag(table.clamp(min=0), by_token, per_sample_weights=present, mode="sum").T
 
 
 def weighted_mean(losses: Tensor, weights: Tensor) -> Tensor:

@@ -92,6 +92,18 @@ class NextToken(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class SplitScores:
+    """What a model says of B texts, where the logit of token c behind a prefix is by_token[c] + correction(prefix)[c].
+
+    The first part is the same wherever a token stands, so that what it gives whole identifiers is a sum known beforehand.
+    """
+
+    by_token: torch.Tensor  # (B, V), float32
+    correction: NextToken
+    states: torch.Tensor  # (B, T, D), float32: the encoder's, of T text tokens
+
+
 class IdentifierModel(Protocol):
     """A model that reads text and writes identifiers.
 

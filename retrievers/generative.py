@@ -47,7 +47,8 @@ class GenerativeSettings:
     `scoring` says what a token scores: as the model was trained ("model"), its log-probability in the whole vocabulary or
     among the allowed tokens (Hugging Face's renormalize_logits), or its logit. `threshold` stops a query as soon as its
     best so many identifiers are certain (0: by Hugging Face's rule). Groups: see `genir.beam_search`. `terms` False leaves
-    the terms of a model that has any out of its search (see `retrievers.planning`).
+    the terms of a model that has any out of its search (see `retrievers.planning`). With `look_ahead` the beams of a
+    `code_decoder` know what all documents' codes score by themselves (see `retrievers.guided`).
     """
 
     num_beams: int = 50
@@ -59,6 +60,7 @@ class GenerativeSettings:
     diversity_penalty: float = 0.0
     threshold: int = 0
     terms: bool = True
+    look_ahead: bool = True
 
     def __post_init__(self) -> None:
         if self.num_beams < 1 or self.batch_size < 1:

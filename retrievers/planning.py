@@ -1,8 +1,8 @@
-"""Generative retrieval that plans ahead: the model scores documents by their terms first, then writes identifiers with that in view.
+"""Generative retrieval that plans ahead by terms, too: the model scores documents first, then writes identifiers with that in view.
 
 PAG (Zeng et al. 2024, arXiv:2404.14600): one reading of the question gives both the terms' scores of all documents, in one sparse
-product, and the beam search's step function; a beam is judged by what it has written plus the best terms' score that it can still
-reach. With weight w a document's score is
+product, and the beam search's step function; a beam is judged by what it has written plus the best score that it can still reach, of
+terms and of codes by themselves (see `retrievers.guided`; with `look_ahead` off, of terms alone). With weight w a document's score is
 
     s(q, d) = w * (sum of the logits of its identifier) + (score of its terms)
 
@@ -13,23 +13,22 @@ weaker one may stand in place of another document that was pruned. Adding and re
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import Protocol
 
 import torch
 
-from genir.beam_search import DecodingSettings, Hypothesis, search
-from genir.constraints.tree_maxima import Plan, TreeMaxima
 from genir.errors import ArtefactError, ConfigError
+from genir.identifier_rows import sums_of_tokens
 from genir.models.term_head import StateModel, TermHead
-from genir.protocols import IdentifierModel, NextToken
+from genir.protocols import NextToken
 from genir.records import DocIDTokens, Query, Run, ScoredDoc
 from retrievers.generative import GenerativeRetriever, GenerativeSettings, IdentifierTable
+from retrievers.guided import GuidedRetriever, SplitModel
 from retrievers.ranking import check_k
 
 
-class PlanningModel(IdentifierModel, StateModel, Protocol):
-    """A model that writes identifiers, and shows its encoder's states."""
+class PlanningModel(SplitModel, StateModel, Protocol):
+    """A model that writes identifiers, its logits in two parts, and shows its encoder's states."""
 
 
 class _Weighted:
@@ -44,8 +43,8 @@ class _Weighted:
         return self.step(tokens, parents, allowed).mul_(self.weight)
 
 
-class PlanningRetriever(GenerativeRetriever):
-    """A `GenerativeRetriever` with a head for terms, made for the same documents; `head.sequence_weight` is w."""
+class PlanningRetriever(GuidedRetriever):
+    """A `GuidedRetriever` with a head for terms, made for the same documents; `head.sequence_weight` is w."""
 
     model: PlanningModel
 
@@ -65,22 +64,6 @@ class PlanningRetriever(GenerativeRetriever):
             )
         self.head = head
 
-    @cached_property
-    def maxima(self) -> TreeMaxima:
-        """What planning needs of the tree."""
-        return TreeMaxima.of(self.constraint)
-
-    @property
-    def decoding(self) -> DecodingSettings:
-        """See GenerativeRetriever. Raises ConfigError for settings that do not go with planning."""
-        decoding = super().decoding
-        if (decoding.scoring, decoding.num_beam_groups, decoding.length_penalty) != ("logits", 1, 0):
-            raise ConfigError(
-                f"planning ahead adds to sums of logits; got scoring {decoding.scoring!r}, {decoding.num_beam_groups} groups and "
-                f"length penalty {decoding.length_penalty:g}: leave them out, or search without terms"
-            )
-        return decoding
-
     def with_documents(self, tokens: Mapping[str, DocIDTokens]) -> GenerativeRetriever:
         """Not for a retriever with terms: raises ConfigError."""
         raise ConfigError("a model with terms cannot take in documents yet: search without terms, or train them again")
@@ -91,24 +74,14 @@ class PlanningRetriever(GenerativeRetriever):
             "a model with terms cannot let go of documents yet: search without terms, or train them again"
         )
 
-    def _beams(self, texts: list[str]) -> list[dict[str, float]]:
-        step, states = self.model.begin_with_states(texts)
-        plan = self.maxima.plan(self.term_scores(texts, states))
-        weighted = _Weighted(step, self.head.sequence_weight)
-        found = search(weighted, self.constraint, len(texts), self.decoding, plan)
-        return [self._documents(plan, row, hypotheses) for row, hypotheses in enumerate(found)]
-
-    def _documents(self, plan: Plan, row: int, hypotheses: Sequence[Hypothesis]) -> dict[str, float]:
-        """{doc_id: score} with every document's own terms in place of the best ones under its identifier."""
-        numbers = self.index.numbers
-        terms, by_rank = plan.documents[row].tolist(), plan.by_rank[row].tolist()
-        ranks = self.maxima.rank_of_document
-        scores = {}
-        for hypothesis in hypotheses:
-            for doc_id in self.index.documents_of(hypothesis.leaf):
-                number = numbers[doc_id]
-                scores[doc_id] = hypothesis.score - by_rank[int(ranks[number])] + terms[number]
-        return scores
+    def _foreknown(self, texts: Sequence[str]) -> tuple[NextToken, torch.Tensor]:
+        weight = self.head.sequence_weight
+        if not self.settings.look_ahead:
+            step, states = self.model.begin_with_states(texts)
+            return _Weighted(step, weight), self.term_scores(texts, states)
+        split = self.model.begin_split(texts)
+        codes = sums_of_tokens(split.by_token, self.identifier_rows)
+        return _Weighted(split.correction, weight), weight * codes + self.term_scores(texts, split.states)
 
     def _score_all(self, texts: list[str]) -> list[dict[str, float]]:
         return self._with_terms(texts, super()._score_all(texts))

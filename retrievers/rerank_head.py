@@ -27,8 +27,9 @@ from tqdm import tqdm
 
 from genir.devices import autocast
 from genir.errors import ArtefactError
+from genir.identifier_rows import IGNORED, pad_identifiers
 from genir.lexicon import is_phrase
-from genir.models.code_decoder import IGNORED, CodeDecoder, pad_identifiers
+from genir.models.code_decoder import CodeDecoder
 from genir.models.rerank_head import RerankHead
 from genir.models.term_head import TermHead
 from retrievers.planning import PlanningRetriever

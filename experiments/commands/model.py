@@ -20,6 +20,7 @@ from experiments.commands.options import (
     LengthPenalty,
     Made,
     Model,
+    NoLookAhead,
     NoTerms,
     Replace,
     Rerank,
@@ -131,6 +132,7 @@ def search(
     diversity_penalty: Diversity = None,
     threshold: Threshold = None,
     no_terms: NoTerms = False,
+    no_look_ahead: NoLookAhead = False,
     views: Views = None,
     rerank: Rerank = None,
     rerank_depth: RerankDepth = None,
@@ -153,6 +155,7 @@ def search(
         diversity_penalty=diversity_penalty,
         threshold=threshold,
         terms=False if no_terms else None,
+        look_ahead=False if no_look_ahead else None,
         views=views,
     )
     reranker = given_reranker(rerank, rerank_depth, rerank_weight)

@@ -31,12 +31,12 @@ from genir.beam_search import check_tokens
 from genir.devices import Precision, runs_in_bfloat16
 from genir.embedding import resolve_encoder
 from genir.errors import ArtefactError, ConfigError
+from genir.identifier_rows import pad_identifiers
 from genir.manifest import write_json
 from genir.models.beam_tree import BeamTree
 from genir.models.causal_config import PLACE_OF_TEXT, CausalConfig
 from genir.models.causal_scoring import positions_of, score_after
 from genir.models.causal_search import RowPerBeamSearch, SharedPromptSearch, prompts_can_be_shared
-from genir.models.code_decoder import pad_identifiers
 from genir.models.language_head import has_plain_head
 from genir.models.lora import add_adapters, merged_weights
 from genir.models.own_embedding import load_own_embedding, save_own_embedding

@@ -29,16 +29,15 @@ from torch import Tensor, nn
 from genir.devices import Precision, autocast, runs_in_bfloat16
 from genir.embedding import DEFAULT_ENCODER, load_encoder, mean_pool
 from genir.errors import ArtefactError, ConfigError
+from genir.identifier_rows import IGNORED, pad_identifiers
 from genir.manifest import write_atomically, write_json
 from genir.models.beam_tree import BeamTree, TreeLayer
 from genir.models.code_layers import DecoderLayer
 from genir.models.frozen_layers import FrozenLayers
 from genir.models.projection import project
 from genir.models.search_twin import SearchTwin
-from genir.protocols import NextToken, Scoring
+from genir.protocols import NextToken, Scoring, SplitScores
 from genir.records import DocIDTokens
-
-IGNORED = -1  # fills identifiers shorter than the longest of their batch
 
 
 @dataclass(frozen=True)
@@ -245,18 +244,28 @@ class CodeDecoder(nn.Module):
         logits: Tensor = (states * self.codes(identifiers.clamp(min=0))).sum(-1)
         return logits.masked_fill(identifiers == IGNORED, 0.0)
 
-    @torch.inference_mode()
     def begin(self, texts: Sequence[str]) -> NextToken:
         """Encode B texts once and return the step function of the search."""
-        encoder = self._twin.of(self.encoder, runs_in_bfloat16(self.device, self.precision))
-        with autocast(self.device, self.precision):
-            return _Search(self, encoder, *self.pad(self.tokenize(texts)))
+        return self._begin(texts)
 
     def begin_with_states(self, texts: Sequence[str]) -> tuple[NextToken, Tensor]:
         """`begin`, and the encoder's states (B, T, D), float32."""
-        search = self.begin(texts)
-        assert isinstance(search, _Search)
+        search = self._begin(texts)
         return search, search.text.hidden.float()
+
+    @torch.inference_mode()
+    def begin_split(self, texts: Sequence[str]) -> SplitScores:
+        """`begin`, its logits as what the pooled text says of each code and what the decoder corrects, and the encoder's states."""
+        search = self._begin(texts)
+        search.correction_alone = True
+        pooled = search.text.pooled.float()
+        return SplitScores(pooled @ self.codes.weight.T, search, search.text.hidden.float())
+
+    @torch.inference_mode()
+    def _begin(self, texts: Sequence[str]) -> "_Search":
+        encoder = self._twin.of(self.encoder, runs_in_bfloat16(self.device, self.precision))
+        with autocast(self.device, self.precision):
+            return _Search(self, encoder, *self.pad(self.tokenize(texts)))
 
     @torch.inference_mode()
     def score(self, texts: Sequence[str], identifiers: Sequence[DocIDTokens]) -> Tensor:
@@ -310,6 +319,7 @@ class _Search:
         self.text = model.encode(input_ids, mask, encoder)
         self.tree = BeamTree(len(input_ids), model.device)
         self.past = [TreeLayer(self.tree) for _ in model.layers]
+        self.correction_alone = False  # what the pooled text itself says of a code is added elsewhere
 
     @torch.inference_mode()
     def __call__(self, tokens: Tensor, parents: Tensor | None, allowed: Tensor | None) -> Tensor:
@@ -319,7 +329,7 @@ class _Search:
             self._follow(parents)
         pooled = self.text.pooled[tree.texts]
         with autocast(model.device, model.precision):
-            state = pooled
+            state = torch.zeros_like(pooled) if self.correction_alone else pooled
             if model.layers:
                 x = model.embed(previous[:, None], pooled, tree.length - 1)
                 for layer, past, memory in zip(model.layers, self.past, self.text.memory, strict=True):
@@ -333,12 +343,3 @@ class _Search:
             self.text = self.text.take(remaining)
             for layer in self.past:
                 layer.keep(remaining)
-
-
-def pad_identifiers(identifiers: Sequence[DocIDTokens], end_token: int | None) -> Tensor:
-    """Shape (M, L): identifiers, each with the end token behind it where there is one, filled up with IGNORED."""
-    rows = [(*tokens, end_token) if end_token is not None else tokens for tokens in identifiers]
-    padded = torch.full((len(rows), max(len(row) for row in rows)), IGNORED)
-    for i, row in enumerate(rows):
-        padded[i, : len(row)] = torch.tensor(row)
-    return padded

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from genir.devices import Precision, autocast, runs_in_bfloat16
 from genir.embedding import DEFAULT_ENCODER, resolve_encoder
 from genir.errors import ConfigError
+from genir.identifier_rows import pad_identifiers
 from genir.manifest import write_json
-from genir.models.code_decoder import pad_identifiers
 from genir.models.own_embedding import load_own_embedding, save_own_embedding
 from genir.models.pretrained import loading
 from genir.models.search_twin import SearchTwin

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from genir.models.code_decoder import IGNORED, pad_identifiers
 from genir.objectives import CrossEntropyObjective, RankingObjective, TrainingBatch
 from tests.tiny_text_models import save_tiny_bert
 from tests.tiny_training import IDENTIFIERS, TEXTS, make_model
@@ -79,7 +78,3 @@ def test_cross_entropy_takes_the_scaled_logits() -> None:
     batch = TrainingBatch(torch.zeros(1, 1), torch.ones(1, 1), torch.tensor([0]), torch.ones(1))
     loss = CrossEntropyObjective(Fixed(), [(0,), (1,)], scale=20.0).loss(batch)
     assert float(loss) == pytest.approx(math.log(1 + math.exp(20 * 0.2)))
-
-
-def test_identifiers_are_padded_behind_their_end() -> None:
-    assert pad_identifiers([(1,), (1, 2)], 9).tolist() == [[1, 9, IGNORED], [1, 2, 9]]

@@ -1,5 +1,6 @@
 """Terms and planning ahead: the start is BM25, a search with nothing pruned is exhaustive, and training learns terms."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -79,12 +80,15 @@ def test_before_training_the_scores_are_those_of_bm25(encoder: Path, tiny_datase
             assert score == pytest.approx(expected.get(doc_id, 0.0), rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.parametrize("look_ahead", [False, True])
 @pytest.mark.parametrize("shared", [False, True])
 def test_with_nothing_pruned_planning_finds_what_exhaustive_scoring_does(
-    encoder: Path, tiny_dataset: Dataset, shared: bool
+    encoder: Path, tiny_dataset: Dataset, shared: bool, look_ahead: bool
 ) -> None:
     identifiers = IDENTIFIERS | ({"d2": IDENTIFIERS["d1"]} if shared else {})
-    found = retriever_of(encoder, tiny_dataset, identifiers).search(QUESTIONS, 4)
+    retriever = retriever_of(encoder, tiny_dataset, identifiers)
+    retriever.settings = replace(retriever.settings, look_ahead=look_ahead)
+    found = retriever.search(QUESTIONS, 4)
     expected = retriever_of(encoder, tiny_dataset, identifiers, exhaustive=True).search(QUESTIONS, 4)
     for query in QUESTIONS:
         ours, theirs = found.rankings[query.query_id], expected.rankings[query.query_id]
