@@ -38,7 +38,8 @@ class QualityConfig:
 
     `max_questions` training questions at most are learnt from, by every system the same ones (0: all). `scheme` are KEY=VALUE settings
     of the scheme `identifiers`; views have no terms, hence no system `generative`. Without `planning` the beam goes by what it has
-    written alone, and the terms are added to what it found (codes alone: `sequence.search.look_ahead`). `rerank_head` adds a head that reranks the beam.
+    written alone, and the terms are added to what it found; `sequence.search.look_ahead` is that of the codes. `rerank_head` adds a head
+    that reranks the beam.
     """
 
     measure: str = "RR@10"  # what baselines are tuned for on dev

@@ -211,7 +211,12 @@ def test_a_model_with_terms_is_searched_with_or_without_them(data: Path, work: P
     run = tmp_path / "plain.trec"
     done = genir("search", "--model", model, "--data", folder, "--split", "test", "--out", run, "--no-terms")
     assert done.code == 0, done.err
-    assert json.loads(run.with_suffix(".json").read_text(encoding="utf-8"))["settings"]["terms"] is False
+    settings = json.loads(run.with_suffix(".json").read_text(encoding="utf-8"))["settings"]
+    assert (settings["terms"], settings["look_ahead"]) == (False, True)
+    done = genir("search", "--model", model, "--data", folder, "--split", "test", "--out", run, "--no-look-ahead")
+    assert done.code == 0, done.err
+    settings = json.loads(run.with_suffix(".json").read_text(encoding="utf-8"))["settings"]
+    assert (settings["terms"], settings["look_ahead"]) == (True, False)
 
 
 def test_terms_are_trained_once_and_never_over_their_own_model(data: Path, work: Path, tmp_path: Path) -> None:
