@@ -18,7 +18,6 @@ from docids.views import NAME as VIEWS_NAME
 from docids.views import VIEWS, ViewsTable
 from genir.models.term_head import TermHead
 from retrievers.generative import GenerativeRetriever, GenerativeSettings
-from retrievers.guided import GuidedRetriever, adds_up, looks_ahead
 from retrievers.ngram import NgramRetriever, NgramSettings
 from retrievers.planning import PlanningRetriever
 from retrievers.views import ViewsRetriever, ViewsSettings
@@ -62,10 +61,7 @@ def diagnose_identifiers(table: Identifiers, vectors: np.ndarray | None = None) 
 def make_searcher(
     model: Any, table: Identifiers, settings: GenerativeSettings | NgramSettings, terms: TermHead | None = None
 ) -> GenerativeRetriever | NgramRetriever:
-    """A model's search over its identifiers; `settings` are those of the kind that `table` is. With `terms` it plans ahead.
-
-    By its codes it looks ahead where it can, and scores are sums of logits.
-    """
+    """A model's search over its identifiers; `settings` are those of the kind that `table` is. With `terms` it plans ahead."""
     if isinstance(table, NgramTable):
         assert isinstance(settings, NgramSettings)
         return NgramRetriever(model, table.index, table.doc_ids, settings)
@@ -74,6 +70,4 @@ def make_searcher(
         return ViewsRetriever(model, table, ViewsSettings.of(settings, table.combined))
     if terms is not None and settings.terms:
         return PlanningRetriever(model, table, terms, settings)
-    if settings.look_ahead and looks_ahead(model) and adds_up(model, settings):
-        return GuidedRetriever(model, table, settings)
     return GenerativeRetriever(model, table, settings)

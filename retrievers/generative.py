@@ -2,8 +2,9 @@
 
 Documents under one identifier share its score and stand in order of doc_id. Results depend on how one searches, so all of
 it is a stored setting and never follows k: the ranking for k = 10 is the beginning of that for k = 100, and a search
-finds at most `num_beams` identifiers. Device and precision are the model's own. Documents can be added and removed
-without building the tree again. Known gap: two identifiers with exactly equal scores compete for the last beam by token
+finds at most `num_beams` identifiers. Device and precision are the model's own. Beams of a model whose logits come
+apart look ahead (see `retrievers.known_scores`). Documents can be added and removed, without building the tree again but where
+beams look ahead. Known gap: two identifiers with exactly equal scores compete for the last beam by token
 path, not by doc_id.
 """
 
@@ -25,6 +26,7 @@ from genir.errors import ConfigError, unknown_name
 from genir.protocols import IdentifierModel
 from genir.records import DocIDTokens, Query, Run, ScoredDoc
 from retrievers.document_tree import DocumentTree
+from retrievers.known_scores import KnownScores, SplitModel, adds_up, splits
 from retrievers.ranking import check_k
 
 Scored = Literal["model", "vocabulary", "allowed", "logits"]
@@ -48,7 +50,7 @@ class GenerativeSettings:
     among the allowed tokens (Hugging Face's renormalize_logits), or its logit. `threshold` stops a query as soon as its
     best so many identifiers are certain (0: by Hugging Face's rule). Groups: see `genir.beam_search`. `terms` False leaves
     the terms of a model that has any out of its search (see `retrievers.planning`). With `look_ahead` the beams of a
-    `code_decoder` know what all documents' codes score by themselves (see `retrievers.guided`).
+    `code_decoder` know what all documents' codes score by themselves, where scores are sums of logits.
     """
 
     num_beams: int = 50
@@ -92,6 +94,15 @@ class GenerativeRetriever:
         limit: int | None = getattr(self.model, "max_identifier", None)
         return DocumentTree.build(self.identifiers.tokens, self.model.end_token, self.model.vocab_size, device, limit)
 
+    @cached_property
+    def known_scores(self) -> KnownScores:
+        """What looking ahead needs of the tree."""
+        return KnownScores(self.index)
+
+    def prepare(self) -> None:
+        """Make now what the first search would make, so that copies share it."""
+        _ = self.known_scores if self._split_model else self.index
+
     @property
     def constraint(self) -> PrefixTree:
         """What the search may write."""
@@ -112,7 +123,7 @@ class GenerativeRetriever:
         )
 
     def with_documents(self, tokens: Mapping[str, DocIDTokens]) -> "GenerativeRetriever":
-        """A retriever that finds these documents, too, by the identifiers given; the tree is not built again.
+        """A retriever that finds these documents, too, by the identifiers given.
 
         Raises DataError for a doc_id that is there already, and for tokens that the model does not have.
         """
@@ -124,8 +135,19 @@ class GenerativeRetriever:
 
     def _over(self, index: DocumentTree) -> "GenerativeRetriever":
         other = copy.copy(self)
+        other.__dict__.pop("known_scores", None)
+        left = index.tokens()
+        if left and self._split_model:  # whose plan is of a tree as it was built
+            tree = index.tree
+            index = DocumentTree.build(left, self.model.end_token, self.model.vocab_size, tree.device, index.limit)
         other.__dict__["index"] = index
         return other
+
+    @property
+    def _split_model(self) -> SplitModel | None:
+        """The model, where its beams look ahead."""
+        ahead = self.settings.look_ahead and adds_up(self.decoding)
+        return self.model if ahead and splits(self.model) else None
 
     def search(self, queries: Sequence[Query], k: int) -> Run:
         """At most k documents a query; none for a blank one. Raises ConfigError for k < 1.
@@ -177,6 +199,11 @@ class GenerativeRetriever:
 
     def _beams(self, texts: list[str]) -> list[dict[str, float]]:
         """Per text: {doc_id: score} of the documents found."""
+        model = self._split_model
+        if model and len(self.constraint):
+            split = model.begin_split(texts)
+            known = self.known_scores.of_codes(split.by_token)
+            return self.known_scores.search(split.correction, known, self.constraint, self.decoding)
         found = search(self.model.begin(texts), self.constraint, len(texts), self.decoding)
         return [
             {doc_id: hypothesis.score for hypothesis in row for doc_id in self.index.documents_of(hypothesis.leaf)}

@@ -2,7 +2,7 @@
 
 PAG (Zeng et al. 2024, arXiv:2404.14600): one reading of the question gives both the terms' scores of all documents, in one sparse
 product, and the beam search's step function; a beam is judged by what it has written plus the best score that it can still reach, of
-terms and of codes by themselves (see `retrievers.guided`; with `look_ahead` off, of terms alone). With weight w a document's score is
+terms and of codes by themselves (see `retrievers.known_scores`; with `look_ahead` off, of terms alone). With weight w a document's score is
 
     s(q, d) = w * (sum of the logits of its identifier) + (score of its terms)
 
@@ -17,13 +17,13 @@ from typing import Protocol
 
 import torch
 
+from genir.beam_search import DecodingSettings
 from genir.errors import ArtefactError, ConfigError
-from genir.identifier_rows import sums_of_tokens
 from genir.models.term_head import StateModel, TermHead
 from genir.protocols import NextToken
 from genir.records import DocIDTokens, Query, Run, ScoredDoc
 from retrievers.generative import GenerativeRetriever, GenerativeSettings, IdentifierTable
-from retrievers.guided import GuidedRetriever, SplitModel
+from retrievers.known_scores import SplitModel, adds_up
 from retrievers.ranking import check_k
 
 
@@ -43,8 +43,8 @@ class _Weighted:
         return self.step(tokens, parents, allowed).mul_(self.weight)
 
 
-class PlanningRetriever(GuidedRetriever):
-    """A `GuidedRetriever` with a head for terms, made for the same documents; `head.sequence_weight` is w."""
+class PlanningRetriever(GenerativeRetriever):
+    """A `GenerativeRetriever` with a head for terms, made for the same documents; `head.sequence_weight` is w."""
 
     model: PlanningModel
 
@@ -64,6 +64,21 @@ class PlanningRetriever(GuidedRetriever):
             )
         self.head = head
 
+    @property
+    def decoding(self) -> DecodingSettings:
+        """See GenerativeRetriever. Raises ConfigError for settings that do not go with planning."""
+        decoding = super().decoding
+        if not adds_up(decoding):
+            raise ConfigError(
+                f"planning ahead adds to sums of logits; got scoring {decoding.scoring!r}, {decoding.num_beam_groups} groups and "
+                f"length penalty {decoding.length_penalty:g}: leave them out, or search without terms"
+            )
+        return decoding
+
+    def prepare(self) -> None:
+        """See GenerativeRetriever."""
+        _ = self.known_scores
+
     def with_documents(self, tokens: Mapping[str, DocIDTokens]) -> GenerativeRetriever:
         """Not for a retriever with terms: raises ConfigError."""
         raise ConfigError("a model with terms cannot take in documents yet: search without terms, or train them again")
@@ -74,14 +89,16 @@ class PlanningRetriever(GuidedRetriever):
             "a model with terms cannot let go of documents yet: search without terms, or train them again"
         )
 
-    def _foreknown(self, texts: Sequence[str]) -> tuple[NextToken, torch.Tensor]:
+    def _beams(self, texts: list[str]) -> list[dict[str, float]]:
         weight = self.head.sequence_weight
-        if not self.settings.look_ahead:
+        if self.settings.look_ahead:
+            split = self.model.begin_split(texts)
+            step = split.correction
+            known = self.term_scores(texts, split.states) + weight * self.known_scores.of_codes(split.by_token)
+        else:
             step, states = self.model.begin_with_states(texts)
-            return _Weighted(step, weight), self.term_scores(texts, states)
-        split = self.model.begin_split(texts)
-        codes = sums_of_tokens(split.by_token, self.identifier_rows)
-        return _Weighted(split.correction, weight), weight * codes + self.term_scores(texts, split.states)
+            known = self.term_scores(texts, states)
+        return self.known_scores.search(_Weighted(step, weight), known, self.constraint, self.decoding)
 
     def _score_all(self, texts: list[str]) -> list[dict[str, float]]:
         return self._with_terms(texts, super()._score_all(texts))
@@ -104,7 +121,7 @@ class PlanningRetriever(GuidedRetriever):
 
 
 class UnguidedRetriever(PlanningRetriever):
-    """The same scores without planning: a beam goes by what it has written alone, and terms are added to what was found."""
+    """The same scores without planning by terms: they are added to what codes alone found."""
 
     @classmethod
     def of(cls, planning: PlanningRetriever) -> "UnguidedRetriever":

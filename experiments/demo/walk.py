@@ -22,7 +22,6 @@ from genir.constraints.tree_patch import Children
 from genir.protocols import Retriever
 from genir.records import DocIDTokens, Query, ScoredDoc
 from retrievers.generative import GenerativeRetriever
-from retrievers.guided import GuidedRetriever
 from retrievers.planning import PlanningRetriever
 
 _SHOWN = 5  # continuations a step
@@ -116,7 +115,7 @@ class Shelf:
 
 def can_walk(retriever: Retriever) -> TypeGuard[GenerativeRetriever]:
     """Whether `search_and_walk` can draw this retriever's identifiers: one prefix tree, one identifier a document."""
-    return type(retriever) in (GenerativeRetriever, GuidedRetriever, PlanningRetriever)
+    return type(retriever) in (GenerativeRetriever, PlanningRetriever)
 
 
 def shelf_of(retriever: GenerativeRetriever, titles: Mapping[str, str]) -> Shelf:
@@ -136,8 +135,7 @@ def search_and_walk(
 ) -> tuple[tuple[ScoredDoc, ...], Walk | None]:
     """The ranking of a question, and how its first document's identifier was written; None where nothing was found."""
     watched = WatchedTree.over(retriever.constraint)
-    if isinstance(retriever, GuidedRetriever):
-        retriever.prepare()  # of the tree as it is; the copy takes it over
+    retriever.prepare()  # of the tree as it is; the copy takes it over
     watching = copy.copy(retriever)
     watching.__dict__["index"] = replace(retriever.index, tree=watched)
     # A ranking for fewer documents is the beginning of that for more: all that the beam finished is wanted here.

@@ -37,9 +37,8 @@ class QualityConfig:
     """Everything that `genir experiment run quality --config FILE` may set. Unknown keys are refused.
 
     `max_questions` training questions at most are learnt from, by every system the same ones (0: all). `scheme` are KEY=VALUE settings
-    of the scheme `identifiers`; views have no terms, hence no system `generative`. Without `planning` the beam goes by what it has
-    written alone, and the terms are added to what it found; `sequence.search.look_ahead` is that of the codes. `rerank_head` adds a head
-    that reranks the beam.
+    of the scheme `identifiers`; views have no terms, hence no system `generative`. Without `planning` the terms are added to what
+    codes alone find. `rerank_head` adds a head that reranks the beam.
     """
 
     measure: str = "RR@10"  # what baselines are tuned for on dev

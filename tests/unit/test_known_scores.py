@@ -1,4 +1,4 @@
-"""Looking ahead by codes: with nothing pruned it is exhaustive, and what is known beforehand is never pruned."""
+"""Beams that look ahead by codes: with nothing pruned they are exhaustive, and what is known beforehand is never pruned."""
 
 from pathlib import Path
 
@@ -6,13 +6,11 @@ import pytest
 import torch
 
 from docids.table import DocIDTable
-from experiments.identifiers import make_searcher
-from genir.errors import ConfigError
+from docids.views import View, ViewsTable
 from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig
 from genir.records import Query, Run
 from retrievers.generative import GenerativeRetriever, GenerativeSettings
-from retrievers.guided import GuidedRetriever
-from tests.hash_identifier_model import HashIdentifierModel
+from retrievers.views import ViewsRetriever, ViewsSettings
 from tests.tiny_text_models import save_tiny_bert
 
 CODES, END, WIDTH = 9, 9, 16
@@ -52,7 +50,7 @@ def test_with_nothing_pruned_it_finds_what_scoring_every_document_does(
     encoder: Path, layers: int, end: bool, tokens: dict[str, tuple[int, ...]]
 ) -> None:
     model = model_of(encoder, layers, end)
-    found = GuidedRetriever(model, table(tokens), GenerativeSettings(num_beams=9, batch_size=2)).search(QUERIES, 7)
+    found = GenerativeRetriever(model, table(tokens), GenerativeSettings(num_beams=9, batch_size=2)).search(QUERIES, 7)
     exhaustive = GenerativeSettings(exhaustive=True)
     same(found, GenerativeRetriever(model, table(tokens), exhaustive).search(QUERIES, 7))
 
@@ -61,10 +59,10 @@ def test_before_training_one_beam_finds_the_best_of_all(encoder: Path) -> None:
     """A third of all codes of three levels: a beam that goes by first codes alone loses the best document of some question."""
     tokens = {f"{a}{b}{c}": (a, 3 + b, 6 + c) for a in range(3) for b in range(3) for c in [(a + 2 * b) % 3]}
     model = model_of(encoder, trained=False)
-    settings = GenerativeSettings(num_beams=1)
+    settings, unguided = GenerativeSettings(num_beams=1), GenerativeSettings(num_beams=1, look_ahead=False)
     best = GenerativeRetriever(model, table(tokens), GenerativeSettings(exhaustive=True)).search(QUERIES, 1)
-    same(GuidedRetriever(model, table(tokens), settings).search(QUERIES, 1), best)
-    plain = GenerativeRetriever(model, table(tokens), settings).search(QUERIES, 1)
+    same(GenerativeRetriever(model, table(tokens), settings).search(QUERIES, 1), best)
+    plain = GenerativeRetriever(model, table(tokens), unguided).search(QUERIES, 1)
     assert any(plain.rankings[q.query_id][0].score < best.rankings[q.query_id][0].score - 1e-3 for q in QUERIES)
 
 
@@ -83,30 +81,45 @@ def test_the_two_parts_of_the_logits_add_up(encoder: Path) -> None:
 
 def test_documents_come_and_go(encoder: Path) -> None:
     model, settings = model_of(encoder), GenerativeSettings(num_beams=2)
-    first = GuidedRetriever(model, table(RAGGED), settings)
+    first = GenerativeRetriever(model, table(RAGGED), settings)
     before = first.search(QUERIES, 2)
     changed = first.without_documents(["a", "e"]).with_documents({"h": (1, 2), "i": (4, 4)}).without_documents(["b"])
     left = {"c": (4,), "d": (0, 5, 2), "f": (4, 5, 6), "g": (8, 0, 8), "h": (1, 2), "i": (4, 4)}
-    same(changed.search(QUERIES, 2), GuidedRetriever(model, table(left), settings).search(QUERIES, 2))
-    assert isinstance(changed, GuidedRetriever)
+    same(changed.search(QUERIES, 2), GenerativeRetriever(model, table(left), settings).search(QUERIES, 2))
     assert first.search(QUERIES, 2) == before
     assert set(changed.without_documents(left).search(QUERIES, 2).rankings.values()) == {()}
 
 
 @pytest.mark.parametrize(
-    "plain", [{"look_ahead": False}, {"scoring": "allowed"}, {"num_beam_groups": 2}, {"length_penalty": 1.0}]
+    ("settings", "ahead"),
+    [
+        ({}, True),
+        ({"look_ahead": False}, False),
+        ({"scoring": "allowed"}, False),
+        ({"num_beam_groups": 2}, False),
+        ({"length_penalty": 1.0}, False),
+    ],
 )
-def test_where_beams_look_ahead(encoder: Path, plain: dict[str, object]) -> None:
-    model, codes = model_of(encoder), table(RAGGED)
-    assert type(make_searcher(model, codes, GenerativeSettings())) is GuidedRetriever
-    settings = GenerativeSettings(**plain)  # type: ignore[arg-type]
-    assert type(make_searcher(model, codes, settings)) is GenerativeRetriever
-    assert (
-        type(make_searcher(HashIdentifierModel(), codes, GenerativeSettings(scoring="logits"))) is GenerativeRetriever
-    )
+def test_where_beams_look_ahead(
+    encoder: Path, settings: dict[str, object], ahead: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    begin = CodeDecoder.begin_split
+    monkeypatch.setattr(CodeDecoder, "begin_split", lambda model, texts: asked.append(texts) or begin(model, texts))
+    retriever = GenerativeRetriever(model_of(encoder), table(RAGGED), GenerativeSettings(num_beams=4, **settings))  # type: ignore[arg-type]
+    assert all(retriever.search(QUERIES, 2).rankings.values())
+    assert bool(asked) == ahead
 
 
-def test_settings_that_do_not_add_up_are_refused(encoder: Path) -> None:
-    retriever = GuidedRetriever(model_of(encoder), table(RAGGED), GenerativeSettings(length_penalty=1.0))
-    with pytest.raises(ConfigError, match=r"planning ahead adds to sums of logits; got .* length penalty 1"):
-        retriever.search(QUERIES, 2)
+@pytest.mark.parametrize("combined", ["sum", "max"])
+def test_views_are_looked_ahead_to(encoder: Path, combined: str) -> None:
+    model = model_of(encoder)
+    first, second = {"x": RAGGED["a"], "y": RAGGED["c"]}, {"x": RAGGED["c"], "y": RAGGED["g"]}
+    views = ViewsTable(table(first), {name: (View("one", first[name]), View("other", second[name])) for name in first})
+
+    def found(**settings: object) -> Run:
+        chosen = ViewsSettings(views=combined, **settings)  # type: ignore[arg-type]
+        return ViewsRetriever(model, views, chosen).search(QUERIES, 2)
+
+    same(found(num_beams=4), found(exhaustive=True))
+    same(found(num_beams=4, look_ahead=False), found(exhaustive=True))
