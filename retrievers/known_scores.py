@@ -9,7 +9,8 @@ one is written. A beam is judged by the corrections that it has written plus the
 by the best set of terms (Zeng et al. 2024, arXiv:2404.14600). Scores stay what they are; what changes is which documents the beams
 reach: none is lost because its first codes say little of the question. An untrained model finds what scoring all documents does.
 
-The price grows with the documents: L additions each, for a batch of questions at once.
+The price grows with the documents: for each question of a batch L additions and some twelve bytes a document. From tens of millions on,
+leave `look_ahead` out.
 
 Shape letters: B questions, N documents, L identifier length, V identifier vocabulary.
 """
