@@ -28,7 +28,6 @@ from retrievers.fusion import HybridRetriever
 from retrievers.generative import GenerativeRetriever, GenerativeSettings
 from retrievers.index_files import read_json
 from retrievers.ngram import NgramRetriever, NgramSettings
-from retrievers.planning import PlanningRetriever
 from retrievers.tfidf import TfidfRetriever
 from retrievers.tuning import TunedHybrid, tune_hybrid
 from retrievers.views import ViewsSettings
@@ -195,11 +194,11 @@ def _build_generative(
     started_from = trained.manifest["config"].get("code_decoder", {}).get("encoder", "")
     own_encoder = started_from if trained.manifest["config"].get("architecture") == "code_decoder" else ""
     seconds = float(trained.manifest["facts"]["seconds"]) + (training_seconds(own_encoder) if own_encoder else 0.0)
-    index = searcher.index if isinstance(searcher, NgramRetriever) else searcher.constraint
-    terms = searcher.head.nbytes if isinstance(searcher, PlanningRetriever) else 0
+    index_bytes = searcher.index.nbytes if isinstance(searcher, NgramRetriever) else searcher.nbytes
+    ahead = {} if isinstance(searcher, NgramRetriever) else {"look_ahead": searcher.looks_ahead}
     precision = "bfloat16" if runs_in_bfloat16(trained.model.device, trained.model.precision) else "float32"
-    settings = {**asdict(searcher.settings), **asdict(searcher.decoding), "precision": precision}
-    return Built(searcher, seconds, index.nbytes + terms, _weight_bytes(trained.model), settings)
+    settings = {**asdict(searcher.settings), **asdict(searcher.decoding), **ahead, "precision": precision}
+    return Built(searcher, seconds, index_bytes, _weight_bytes(trained.model), settings)
 
 
 def _build_hybrid(

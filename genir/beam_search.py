@@ -98,7 +98,11 @@ class Guide(Protocol):
     """What a beam may still hope for beside the model's scores (planning ahead: PAG, Zeng et al. 2024, arXiv:2404.14600)."""
 
     def __call__(self, query: Tensor, nodes: Tensor) -> Tensor:
-        """Shape (N, F): an addition to the score of any identifier behind nodes (N, F), for queries (N,); exact at leaves."""
+        """Shape (N, F): the most that it adds to the score of an identifier at or behind nodes (N, F), for queries (N,)."""
+        ...
+
+    def at_leaves(self, query: Tensor, nodes: Tensor) -> Tensor:
+        """Shape (N,): what it adds to the scores of the identifiers that end at nodes (N,), for queries (N,)."""
         ...
 
 
@@ -243,7 +247,10 @@ def _advance(
 
     best = extended(scores)
     leaves = constraint.leaf(best.nodes)
-    finished.add(best.keep(leaves >= 0), leaves[leaves >= 0], norm)
+    ended = best.keep(leaves >= 0)
+    if guide is not None:  # behind a leaf something better may lie
+        ended.scores += guide.at_leaves(ended.query, ended.nodes) - guide(ended.query, ended.nodes[:, None])[:, 0]
+    finished.add(ended, leaves[leaves >= 0], norm)
 
     if bool(constraint.continues(best.nodes).all()):
         running = best

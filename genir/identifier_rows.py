@@ -4,6 +4,8 @@ Shape letters: B texts, M identifiers (or prefixes), L the longest one's length,
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
 
 import torch
 import torch.nn.functional as F
@@ -16,15 +18,33 @@ IGNORED = -1  # fills identifiers shorter than the longest of their batch
 
 def pad_identifiers(identifiers: Sequence[DocIDTokens], end_token: int | None) -> Tensor:
     """Shape (M, L): identifiers, each with the end token behind it where there is one, filled up with IGNORED."""
-    rows = [(*tokens, end_token) if end_token is not None else tokens for tokens in identifiers]
-    padded = torch.full((len(rows), max(len(row) for row in rows)), IGNORED)
-    for i, row in enumerate(rows):
-        padded[i, : len(row)] = torch.tensor(row)
+    end = () if end_token is None else (end_token,)
+    lengths = torch.tensor([len(tokens) + len(end) for tokens in identifiers])
+    padded = torch.full((len(lengths), int(lengths.max())), IGNORED)
+    written = torch.arange(padded.shape[1]) < lengths[:, None]
+    padded[written] = torch.tensor(list(chain.from_iterable((*tokens, *end) for tokens in identifiers)))
     return padded
 
 
-def sums_of_tokens(by_token: Tensor, identifiers: Tensor) -> Tensor:
-    """Scores (B, M) of identifiers (M, L) from those of tokens (B, V), differentiable; IGNORED adds nothing."""
-    columns = by_token.T.contiguous()
-    present = (identifiers != IGNORED).to(columns.dtype)
-    return F.embedding_bag(identifiers.clamp(min=0), columns, per_sample_weights=present, mode="sum").T
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenSums:
+    """What identifiers (M, L) score where a token scores the same wherever it stands."""
+
+    tokens: Tensor  # (M, L) int32, 0 where IGNORED stood
+    present: Tensor | None  # (M, L) float32, 0 there and 1 elsewhere; None where it stood nowhere
+
+    @classmethod
+    def of(cls, identifiers: Tensor) -> "TokenSums":
+        """For identifiers (M, L), where IGNORED adds nothing."""
+        present = identifiers != IGNORED
+        return cls(identifiers.clamp(min=0).int(), None if bool(present.all()) else present.float())
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of both."""
+        return self.tokens.nbytes + (0 if self.present is None else self.present.nbytes)
+
+    def __call__(self, by_token: Tensor) -> Tensor:
+        """Scores (B, M) from those of tokens (B, V), float32, differentiable."""
+        columns = by_token.T.contiguous()
+        return F.embedding_bag(self.tokens, columns, per_sample_weights=self.present, mode="sum").T

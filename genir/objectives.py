@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from genir.errors import ConfigError
-from genir.identifier_rows import IGNORED, pad_identifiers, sums_of_tokens
+from genir.identifier_rows import IGNORED, TokenSums, pad_identifiers
 from genir.models.code_decoder import CodeDecoder, EncodedText
 from genir.records import DocIDTokens
 from genir.right_targets import RightTargets
@@ -114,6 +114,7 @@ class RankingObjective:
         self.prefixes = tuple(sorted({m for m in prefixes if m < L} | {L}))
         # per prefix length: the distinct prefixes (U, m), and for every identifier the index of its own (N,)
         self.tables = [torch.unique(self.identifiers[:, :m], dim=0, return_inverse=True) for m in self.prefixes]
+        self.sums = [TokenSums.of(table) for table, _ in self.tables]
 
     def loss(self, batch: TrainingBatch) -> Tensor:
         """See Objective. Raises ConfigError where texts have several right identifiers and the batch no `rows`."""
@@ -153,8 +154,8 @@ class RankingObjective:
         """Part 1: losses (B,), summed over the prefix lengths; and the scores (B, N) of whole identifiers, detached."""
         by_token = (text.pooled @ self.model.codes.weight.T).float()  # (B, V)
         losses = torch.zeros(len(targets), device=targets.device)
-        for place, (table, own) in enumerate(self.tables):
-            scores = sums_of_tokens(by_token, table)
+        for place, (sums, (_, own)) in enumerate(zip(self.sums, self.tables, strict=True)):
+            scores = sums(by_token)
             compared = scores if spared is None else scores.masked_fill(spared[place], -torch.inf)
             losses = losses + F.cross_entropy(self.scale * compared, own[targets], reduction="none")
         return losses, scores.detach()[:, own]  # the last table is that of whole identifiers

@@ -127,6 +127,14 @@ class IdentifierModel(Protocol):
         ...
 
 
+class SplitModel(IdentifierModel, Protocol):
+    """A model whose logits are a sum of what each token says by itself, and of what its prefix adds."""
+
+    def begin_split(self, texts: Sequence[str]) -> SplitScores:
+        """`begin`, with the two parts of the logits apart."""
+        ...
+
+
 @runtime_checkable
 class Retriever(Protocol):
     """Everything that answers `search`."""

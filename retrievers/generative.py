@@ -3,9 +3,9 @@
 Documents under one identifier share its score and stand in order of doc_id. Results depend on how one searches, so all of
 it is a stored setting and never follows k: the ranking for k = 10 is the beginning of that for k = 100, and a search
 finds at most `num_beams` identifiers. Device and precision are the model's own. Beams of a model whose logits come
-apart look ahead (see `retrievers.known_scores`). Documents can be added and removed, without building the tree again but where
-beams look ahead. Known gap: two identifiers with exactly equal scores compete for the last beam by token
-path, not by doc_id.
+apart look ahead (see `retrievers.known_scores`). Documents can be added and removed without building the tree again;
+where beams look ahead, the next search builds it. Known gap: two identifiers with exactly equal scores compete for the
+last beam by token path, not by doc_id.
 """
 
 import copy
@@ -23,10 +23,10 @@ from docids.table import DocIDTable
 from genir.beam_search import DecodingSettings, search
 from genir.constraints import PrefixTree
 from genir.errors import ConfigError, unknown_name
-from genir.protocols import IdentifierModel
+from genir.protocols import IdentifierModel, SplitModel
 from genir.records import DocIDTokens, Query, Run, ScoredDoc
 from retrievers.document_tree import DocumentTree
-from retrievers.known_scores import KnownScores, SplitModel, adds_up, splits
+from retrievers.known_scores import KnownScores, adds_up, splits
 from retrievers.ranking import check_k
 
 Scored = Literal["model", "vocabulary", "allowed", "logits"]
@@ -89,19 +89,34 @@ class GenerativeRetriever:
     @cached_property
     def index(self) -> DocumentTree:
         """The tree over all documents, with the model's end token behind each identifier where it has one."""
+        return self._tree_of(self.identifiers.tokens)
+
+    def _tree_of(self, tokens: Mapping[str, DocIDTokens]) -> DocumentTree:
         # The Protocol asks for no device: a model that names none lives on the CPU.
         device: torch.device | str = getattr(self.model, "device", "cpu")
         limit: int | None = getattr(self.model, "max_identifier", None)
-        return DocumentTree.build(self.identifiers.tokens, self.model.end_token, self.model.vocab_size, device, limit)
+        return DocumentTree.build(tokens, self.model.end_token, self.model.vocab_size, device, limit)
 
     @cached_property
     def known_scores(self) -> KnownScores:
-        """What looking ahead needs of the tree."""
-        return KnownScores(self.index)
+        """What looking ahead needs of the tree; documents that came or went are built into it first."""
+        if self.constraint.patch is not None:
+            self.__dict__["index"] = self._tree_of(self.index.tokens())
+        return KnownScores.of(self.index)
 
     def prepare(self) -> None:
         """Make now what the first search would make, so that copies share it."""
-        _ = self.known_scores if self._split_model else self.index
+        _ = self.known_scores if self.looks_ahead else self.index
+
+    @property
+    def looks_ahead(self) -> bool:
+        """Whether beams know a part of all documents' scores beforehand: where logits come apart, and there are documents."""
+        return self._split_model is not None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of what a search walks along."""
+        return self.constraint.nbytes + (self.known_scores.nbytes if self.looks_ahead else 0)
 
     @property
     def constraint(self) -> PrefixTree:
@@ -123,7 +138,7 @@ class GenerativeRetriever:
         )
 
     def with_documents(self, tokens: Mapping[str, DocIDTokens]) -> "GenerativeRetriever":
-        """A retriever that finds these documents, too, by the identifiers given.
+        """A retriever that finds these documents, too, by the identifiers given; the tree is not built again for it.
 
         Raises DataError for a doc_id that is there already, and for tokens that the model does not have.
         """
@@ -136,18 +151,14 @@ class GenerativeRetriever:
     def _over(self, index: DocumentTree) -> "GenerativeRetriever":
         other = copy.copy(self)
         other.__dict__.pop("known_scores", None)
-        left = index.tokens()
-        if left and self._split_model:  # whose plan is of a tree as it was built
-            tree = index.tree
-            index = DocumentTree.build(left, self.model.end_token, self.model.vocab_size, tree.device, index.limit)
         other.__dict__["index"] = index
         return other
 
     @property
     def _split_model(self) -> SplitModel | None:
         """The model, where its beams look ahead."""
-        ahead = self.settings.look_ahead and adds_up(self.decoding)
-        return self.model if ahead and splits(self.model) else None
+        wanted = self.settings.look_ahead and not self.settings.exhaustive and len(self.constraint)
+        return self.model if wanted and splits(self.model) and adds_up(self.decoding) else None
 
     def search(self, queries: Sequence[Query], k: int) -> Run:
         """At most k documents a query; none for a blank one. Raises ConfigError for k < 1.
@@ -200,10 +211,9 @@ class GenerativeRetriever:
     def _beams(self, texts: list[str]) -> list[dict[str, float]]:
         """Per text: {doc_id: score} of the documents found."""
         model = self._split_model
-        if model and len(self.constraint):
-            split = model.begin_split(texts)
-            known = self.known_scores.of_codes(split.by_token)
-            return self.known_scores.search(split.correction, known, self.constraint, self.decoding)
+        if model is not None:
+            known, split = self.known_scores, model.begin_split(texts)
+            return known.search(split.correction, known.codes(split.by_token), self.constraint, self.decoding)
         found = search(self.model.begin(texts), self.constraint, len(texts), self.decoding)
         return [
             {doc_id: hypothesis.score for hypothesis in row for doc_id in self.index.documents_of(hypothesis.leaf)}

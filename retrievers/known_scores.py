@@ -9,31 +9,27 @@ one is written. A beam is judged by the corrections that it has written plus the
 by the best set of terms (Zeng et al. 2024, arXiv:2404.14600). Scores stay what they are; what changes is which documents the beams
 reach: none is lost because its first codes say little of the question. An untrained model finds what scoring all documents does.
 
-The price grows with the documents: for each question of a batch L additions and some twelve bytes a document. From tens of millions on,
-leave `look_ahead` out.
+The price grows with the documents, as that of scoring all of them by a quantised index does: for every question L additions and some passes
+over the tree; in memory 4 L + 24 bytes a document, and twelve for each question of a batch. From millions of documents on, leave
+`look_ahead` out.
 
 Shape letters: B questions, N documents, L identifier length, V identifier vocabulary.
 """
 
 from collections.abc import Sequence
-from typing import Protocol, TypeGuard
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeGuard
 
+import torch
 from torch import Tensor
 
 from genir.beam_search import DecodingSettings, Hypothesis, search
 from genir.constraints import PrefixTree
 from genir.constraints.tree_maxima import Plan, TreeMaxima
-from genir.identifier_rows import pad_identifiers, sums_of_tokens
-from genir.protocols import IdentifierModel, NextToken, SplitScores
+from genir.identifier_rows import TokenSums, pad_identifiers
+from genir.protocols import IdentifierModel, NextToken, SplitModel
 from retrievers.document_tree import DocumentTree
-
-
-class SplitModel(IdentifierModel, Protocol):
-    """A model whose logits are a sum of what each token says by itself, and of what its prefix adds."""
-
-    def begin_split(self, texts: Sequence[str]) -> SplitScores:
-        """`begin`, with the two parts of the logits apart."""
-        ...
 
 
 def splits(model: IdentifierModel) -> TypeGuard[SplitModel]:
@@ -46,19 +42,28 @@ def adds_up(decoding: DecodingSettings) -> bool:
     return (decoding.scoring, decoding.num_beam_groups, decoding.length_penalty) == ("logits", 1, 0)
 
 
+@dataclass(frozen=True, eq=False)
 class KnownScores:
     """The documents of a tree, and what a search needs to be guided by scores of theirs."""
 
-    def __init__(self, index: DocumentTree) -> None:
-        """Raises DataError for a tree that was changed since it was built."""
-        self.index = index
-        self.maxima = TreeMaxima.of(index.tree)
-        identifiers = [tokens + index.end for tokens in index.tokens().values()]
-        self.rows = pad_identifiers(identifiers, None).to(index.tree.device)  # (N, L)
+    index: DocumentTree
+    maxima: TreeMaxima
 
-    def of_codes(self, by_token: Tensor) -> Tensor:
-        """Shape (B, N): what documents' identifiers score where tokens score (B, V) wherever they stand."""
-        return sums_of_tokens(by_token, self.rows)
+    @classmethod
+    def of(cls, index: DocumentTree) -> "KnownScores":
+        """Raises DataError for a tree that was changed since it was built."""
+        return cls(index, TreeMaxima.of(index.tree))
+
+    @cached_property
+    def codes(self) -> TokenSums:
+        """From what a question says of tokens (B, V), wherever they stand, to what documents' identifiers score (B, N)."""
+        identifiers = [tokens + self.index.end for tokens in self.index.tokens().values()]
+        return TokenSums.of(pad_identifiers(identifiers, None).to(self.index.tree.device))
+
+    @property
+    def nbytes(self) -> int:
+        """Memory beside the tree's."""
+        return self.maxima.nbytes + self.codes.nbytes
 
     def search(
         self, step: NextToken, known: Tensor, constraint: PrefixTree, decoding: DecodingSettings
@@ -70,12 +75,11 @@ class KnownScores:
 
     def _documents(self, plan: Plan, row: int, hypotheses: Sequence[Hypothesis]) -> dict[str, float]:
         """{doc_id: score} with every document's own score in place of the best one under its identifier."""
-        numbers = self.index.numbers
-        own, by_rank = plan.documents[row].tolist(), plan.by_rank[row].tolist()
-        ranks = self.maxima.rank_of_document
-        scores = {}
-        for hypothesis in hypotheses:
-            for doc_id in self.index.documents_of(hypothesis.leaf):
-                number = numbers[doc_id]
-                scores[doc_id] = hypothesis.score - by_rank[int(ranks[number])] + own[number]
-        return scores
+        index = self.index
+        scores = {
+            doc_id: hypothesis.score for hypothesis in hypotheses for doc_id in index.documents_of(hypothesis.leaf)
+        }
+        numbers = torch.tensor([index.numbers[doc_id] for doc_id in scores], device=plan.documents.device)
+        best = plan.by_rank[row, self.maxima.rank_of_document[numbers]]
+        below = (plan.documents[row, numbers] - best).tolist()
+        return {doc_id: score + less for (doc_id, score), less in zip(scores.items(), below, strict=True)}

@@ -20,10 +20,10 @@ import torch
 from genir.beam_search import DecodingSettings
 from genir.errors import ArtefactError, ConfigError
 from genir.models.term_head import StateModel, TermHead
-from genir.protocols import NextToken
+from genir.protocols import NextToken, SplitModel
 from genir.records import DocIDTokens, Query, Run, ScoredDoc
 from retrievers.generative import GenerativeRetriever, GenerativeSettings, IdentifierTable
-from retrievers.known_scores import SplitModel, adds_up
+from retrievers.known_scores import adds_up
 from retrievers.ranking import check_k
 
 
@@ -79,6 +79,12 @@ class PlanningRetriever(GenerativeRetriever):
         """See GenerativeRetriever."""
         _ = self.known_scores
 
+    @property
+    def nbytes(self) -> int:
+        """See GenerativeRetriever; that of terms as well."""
+        maxima = 0 if self.looks_ahead else self.known_scores.maxima.nbytes
+        return super().nbytes + maxima + self.head.nbytes
+
     def with_documents(self, tokens: Mapping[str, DocIDTokens]) -> GenerativeRetriever:
         """Not for a retriever with terms: raises ConfigError."""
         raise ConfigError("a model with terms cannot take in documents yet: search without terms, or train them again")
@@ -90,15 +96,15 @@ class PlanningRetriever(GenerativeRetriever):
         )
 
     def _beams(self, texts: list[str]) -> list[dict[str, float]]:
-        weight = self.head.sequence_weight
-        if self.settings.look_ahead:
-            split = self.model.begin_split(texts)
+        weight, documents, model = self.head.sequence_weight, self.known_scores, self._split_model
+        if model is not None:
+            split = model.begin_split(texts)
             step = split.correction
-            known = self.term_scores(texts, split.states) + weight * self.known_scores.of_codes(split.by_token)
+            known = self.term_scores(texts, split.states) + weight * documents.codes(split.by_token)
         else:
             step, states = self.model.begin_with_states(texts)
             known = self.term_scores(texts, states)
-        return self.known_scores.search(_Weighted(step, weight), known, self.constraint, self.decoding)
+        return documents.search(_Weighted(step, weight), known, self.constraint, self.decoding)
 
     def _score_all(self, texts: list[str]) -> list[dict[str, float]]:
         return self._with_terms(texts, super()._score_all(texts))

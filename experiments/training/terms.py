@@ -184,12 +184,13 @@ def _searched(trained: TrainedModel, head: TermHead, dev: DevSet, start: float) 
         return _Searched(head, curve)
     assert isinstance(trained.search, GenerativeSettings)
     search = replace(trained.search, num_beams=min(trained.search.num_beams, 20))
+    retriever = PlanningRetriever(trained.model, trained.table, head, search)
 
     def figure(place: int) -> float:
         weight = _WEIGHTS[place]
         if weight not in curve:
             head.sequence_weight = weight
-            run = PlanningRetriever(trained.model, trained.table, head, search).search(dev.queries, k=10)
+            run = retriever.search(dev.queries, k=10)
             curve[weight] = round(evaluate(run, dev.qrels, [DEV_MEASURE]).means[DEV_MEASURE], 6)
         return curve[weight]
 

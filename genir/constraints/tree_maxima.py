@@ -29,6 +29,12 @@ class TreeMaxima:
     rank_of_document: Tensor  # (N,) documents that share an identifier share its rank
     identifiers: int
 
+    @property
+    def nbytes(self) -> int:
+        """Memory of all of it."""
+        edges = sum(owners.nbytes + targets.nbytes for _, _, owners, targets in self.edges)
+        return edges + self.own.nbytes + self.rank_of_place.nbytes + self.rank_of_document.nbytes
+
     @classmethod
     def of(cls, tree: PrefixTree) -> "TreeMaxima":
         """For a tree on any device. Raises DataError for one that was changed since it was built."""
@@ -77,7 +83,7 @@ class Plan:
     nodes: Tensor  # (B, M)
 
     def __call__(self, query: Tensor, nodes: Tensor) -> Tensor:
-        """Shape of `nodes` (K, F): the best score behind each, for queries (K,)."""
+        """Shape of `nodes` (K, F): the best score at or behind each, for queries (K,)."""
         M = self.nodes.shape[1]
         rows = query[:, None].expand_as(nodes)
         places = (nodes - M).clamp(min=0)
@@ -85,3 +91,11 @@ class Plan:
         if not M:
             return lone
         return torch.where(nodes < M, self.nodes[rows, nodes.clamp(max=M - 1)], lone)
+
+    def at_leaves(self, query: Tensor, nodes: Tensor) -> Tensor:
+        """Shape (K,): the best score of the documents under the identifiers that end at nodes (K,)."""
+        M = self.nodes.shape[1]
+        ranks = self.maxima.rank_of_place[(nodes - M).clamp(min=0)]
+        if M:
+            ranks = torch.where(nodes < M, self.maxima.own[nodes.clamp(max=M - 1)], ranks)
+        return self.by_rank[query, ranks]

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -29,7 +28,7 @@ from torch import Tensor, nn
 from genir.devices import Precision, autocast, runs_in_bfloat16
 from genir.embedding import DEFAULT_ENCODER, load_encoder, mean_pool
 from genir.errors import ArtefactError, ConfigError
-from genir.identifier_rows import IGNORED, pad_identifiers
+from genir.identifier_rows import IGNORED, TokenSums, pad_identifiers
 from genir.manifest import write_atomically, write_json
 from genir.models.beam_tree import BeamTree, TreeLayer
 from genir.models.code_layers import DecoderLayer
@@ -205,9 +204,8 @@ class CodeDecoder(nn.Module):
 
     def identifier_vectors(self, identifiers: Sequence[DocIDTokens]) -> Tensor:
         """Shape (M, D): sums of token embeddings; times a pooled text, its scores without the decoder's correction."""
-        padded = pad_identifiers(identifiers, self.end_token).to(self.device)
-        present = (padded != IGNORED).to(self.codes.weight.dtype)
-        return F.embedding_bag(padded.clamp(min=0), self.codes.weight, per_sample_weights=present, mode="sum")
+        sums = TokenSums.of(pad_identifiers(identifiers, self.end_token).to(self.device))
+        return sums(self.codes.weight.T).T
 
     # --- writing ---------------------------------------------------------------------------------------------------------
 
@@ -256,16 +254,15 @@ class CodeDecoder(nn.Module):
     @torch.inference_mode()
     def begin_split(self, texts: Sequence[str]) -> SplitScores:
         """`begin`, its logits as what the pooled text says of each code and what the decoder corrects, and the encoder's states."""
-        search = self._begin(texts)
-        search.correction_alone = True
+        search = self._begin(texts, correction_alone=True)
         pooled = search.text.pooled.float()
         return SplitScores(pooled @ self.codes.weight.T, search, search.text.hidden.float())
 
     @torch.inference_mode()
-    def _begin(self, texts: Sequence[str]) -> "_Search":
+    def _begin(self, texts: Sequence[str], correction_alone: bool = False) -> "_Search":
         encoder = self._twin.of(self.encoder, runs_in_bfloat16(self.device, self.precision))
         with autocast(self.device, self.precision):
-            return _Search(self, encoder, *self.pad(self.tokenize(texts)))
+            return _Search(self, encoder, *self.pad(self.tokenize(texts)), correction_alone)
 
     @torch.inference_mode()
     def score(self, texts: Sequence[str], identifiers: Sequence[DocIDTokens]) -> Tensor:
@@ -312,14 +309,18 @@ class CodeDecoder(nn.Module):
 
 
 class _Search:
-    """The decoder's side of one search: everything about a text once a text, every written token once (`BeamTree`)."""
+    """The decoder's side of one search: everything about a text once a text, every written token once (`BeamTree`).
 
-    def __init__(self, model: CodeDecoder, encoder: Any, input_ids: Tensor, mask: Tensor) -> None:
-        self.model = model
+    With `correction_alone` logits lack what the pooled text itself says of a code.
+    """
+
+    def __init__(
+        self, model: CodeDecoder, encoder: Any, input_ids: Tensor, mask: Tensor, correction_alone: bool
+    ) -> None:
+        self.model, self.correction_alone = model, correction_alone
         self.text = model.encode(input_ids, mask, encoder)
         self.tree = BeamTree(len(input_ids), model.device)
         self.past = [TreeLayer(self.tree) for _ in model.layers]
-        self.correction_alone = False  # what the pooled text itself says of a code is added elsewhere
 
     @torch.inference_mode()
     def __call__(self, tokens: Tensor, parents: Tensor | None, allowed: Tensor | None) -> Tensor:

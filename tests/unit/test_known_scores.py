@@ -1,5 +1,6 @@
-"""Beams that look ahead by codes: with nothing pruned they are exhaustive, and what is known beforehand is never pruned."""
+"""Beams that look ahead by codes: with nothing pruned they are exhaustive, and an untrained model's lose nothing at all."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,14 @@ def table(tokens: dict[str, tuple[int, ...]]) -> DocIDTable:
     return DocIDTable("codes", tokens, CODES)
 
 
+def watched_begin(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What `CodeDecoder.begin_split` is asked from now on."""
+    asked: list[object] = []
+    begin = CodeDecoder.begin_split
+    monkeypatch.setattr(CodeDecoder, "begin_split", lambda model, texts: asked.append(texts) or begin(model, texts))
+    return asked
+
+
 def same(ours: Run, theirs: Run) -> None:
     for query in QUERIES:
         found, expected = ours.rankings[query.query_id], theirs.rankings[query.query_id]
@@ -45,7 +54,7 @@ def same(ours: Run, theirs: Run) -> None:
 
 
 @pytest.mark.parametrize("layers", [0, 1, 2])
-@pytest.mark.parametrize(("end", "tokens"), [(True, RAGGED), (False, EVEN)])
+@pytest.mark.parametrize(("end", "tokens"), [(True, RAGGED), (False, EVEN), (False, RAGGED)])
 def test_with_nothing_pruned_it_finds_what_scoring_every_document_does(
     encoder: Path, layers: int, end: bool, tokens: dict[str, tuple[int, ...]]
 ) -> None:
@@ -79,15 +88,36 @@ def test_the_two_parts_of_the_logits_add_up(encoder: Path) -> None:
     torch.testing.assert_close(split.states, model.begin_with_states(texts)[1])
 
 
-def test_documents_come_and_go(encoder: Path) -> None:
-    model, settings = model_of(encoder), GenerativeSettings(num_beams=2)
+@pytest.mark.parametrize("end", [True, False])
+def test_documents_come_and_go(encoder: Path, end: bool) -> None:
+    model, settings = model_of(encoder, end=end), GenerativeSettings(num_beams=2)
     first = GenerativeRetriever(model, table(RAGGED), settings)
     before = first.search(QUERIES, 2)
     changed = first.without_documents(["a", "e"]).with_documents({"h": (1, 2), "i": (4, 4)}).without_documents(["b"])
     left = {"c": (4,), "d": (0, 5, 2), "f": (4, 5, 6), "g": (8, 0, 8), "h": (1, 2), "i": (4, 4)}
     same(changed.search(QUERIES, 2), GenerativeRetriever(model, table(left), settings).search(QUERIES, 2))
+    assert changed.constraint.patch is None
     assert first.search(QUERIES, 2) == before
-    assert set(changed.without_documents(left).search(QUERIES, 2).rankings.values()) == {()}
+    nothing = changed.without_documents(left)
+    nothing.prepare()
+    assert set(nothing.search(QUERIES, 2).rankings.values()) == {()}
+    assert not nothing.looks_ahead
+
+
+def test_where_beams_do_not_look_ahead_no_tree_is_built_again(encoder: Path) -> None:
+    for settings in (GenerativeSettings(look_ahead=False), GenerativeSettings(exhaustive=True)):
+        changed = GenerativeRetriever(model_of(encoder), table(RAGGED), settings).with_documents({"h": (1, 2)})
+        changed.search(QUERIES, 2)
+        assert changed.constraint.patch is not None
+
+
+def test_what_was_prepared_is_shared_by_copies(encoder: Path) -> None:
+    retriever = GenerativeRetriever(model_of(encoder), table(RAGGED))
+    retriever.prepare()
+    assert copy.copy(retriever).known_scores is retriever.known_scores
+    assert retriever.nbytes > retriever.constraint.nbytes
+    plain = GenerativeRetriever(model_of(encoder), table(RAGGED), GenerativeSettings(look_ahead=False))
+    assert plain.nbytes == plain.constraint.nbytes
 
 
 @pytest.mark.parametrize(
@@ -103,16 +133,14 @@ def test_documents_come_and_go(encoder: Path) -> None:
 def test_where_beams_look_ahead(
     encoder: Path, settings: dict[str, object], ahead: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = []
-    begin = CodeDecoder.begin_split
-    monkeypatch.setattr(CodeDecoder, "begin_split", lambda model, texts: asked.append(texts) or begin(model, texts))
+    asked = watched_begin(monkeypatch)
     retriever = GenerativeRetriever(model_of(encoder), table(RAGGED), GenerativeSettings(num_beams=4, **settings))  # type: ignore[arg-type]
     assert all(retriever.search(QUERIES, 2).rankings.values())
     assert bool(asked) == ahead
 
 
 @pytest.mark.parametrize("combined", ["sum", "max"])
-def test_views_are_looked_ahead_to(encoder: Path, combined: str) -> None:
+def test_views_are_looked_ahead_to(encoder: Path, combined: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of(encoder)
     first, second = {"x": RAGGED["a"], "y": RAGGED["c"]}, {"x": RAGGED["c"], "y": RAGGED["g"]}
     views = ViewsTable(table(first), {name: (View("one", first[name]), View("other", second[name])) for name in first})
@@ -123,3 +151,6 @@ def test_views_are_looked_ahead_to(encoder: Path, combined: str) -> None:
 
     same(found(num_beams=4), found(exhaustive=True))
     same(found(num_beams=4, look_ahead=False), found(exhaustive=True))
+    asked = watched_begin(monkeypatch)
+    found(num_beams=4)
+    assert asked

@@ -224,3 +224,21 @@ def test_without_guidance_one_beam_misses_what_terms_alone_decide(encoder: Path,
     retriever = UnguidedRetriever(model_of(encoder), Table(IDENTIFIERS), head, GenerativeSettings(num_beams=1))
     run = retriever.search([Query("n", "which way does the Nile flow"), Query("p", "Pacific coast of Peru")], 1)
     assert [run.rankings[name][0].doc_id for name in "np"] != ["d3", "d2"]
+
+
+def test_codes_guide_the_beams_unless_told_otherwise(encoder: Path, tiny_dataset: Dataset) -> None:
+    """Terms say nothing here, and the first codes mislead a beam that does not know the others."""
+    model, head = model_of(encoder), head_of(tiny_dataset)
+    torch.nn.init.zeros_(model.correction.weight)
+    torch.nn.init.zeros_(head.document_weights)
+    question = [QUESTIONS[0]]
+    scores = model.begin_split([question[0].text]).by_token[0]
+    low, high = scores.argsort()[[0, -1]].tolist()
+    middle = next(token for token in range(9) if token not in (low, high))
+    identifiers = {"d1": (high, low, low), "d2": (middle, high, high), "d3": (middle, low, low), "d4": (low, low, high)}
+    best = {}
+    for ahead in (True, False):
+        settings = GenerativeSettings(num_beams=1, look_ahead=ahead)
+        run = PlanningRetriever(model, Table(identifiers), head, settings).search(question, 1)
+        best[ahead] = run.rankings["a"][0].doc_id
+    assert best == {True: "d2", False: "d1"}

@@ -37,6 +37,10 @@ def test_plan_equals_a_loop_over_what_lies_behind(identifiers: list[tuple[int, .
         behind = [i for i, tokens in enumerate(identifiers) if tokens[: len(prefix)] == prefix]
         found = plan(torch.arange(3), torch.full((3, 1), node))
         assert torch.equal(found[:, 0], scores[:, behind].amax(1))
+        ending = [i for i in behind if identifiers[i] == prefix]
+        if ending:
+            own = plan.at_leaves(torch.arange(3), torch.full((3,), node))
+            assert torch.equal(own, scores[:, ending].amax(1))
 
 
 def test_a_tree_that_was_changed_is_refused() -> None:
