@@ -115,7 +115,7 @@ RerankWeight = Annotated[
 NoTerms = Annotated[bool, typer.Option("--no-terms", help="Search by codes alone, though the model has terms.")]
 NoLookAhead = Annotated[
     bool,
-    typer.Option("--no-look-ahead", help="Beams go by what they have written, not by what all documents' codes score."),
+    typer.Option("--no-look-ahead", help="Beams do not know beforehand what the codes of all documents score."),
 ]
 
 
