@@ -1,7 +1,8 @@
 """What training minimises. Each objective turns a batch of (text, identifier) pairs into one loss.
 
 `RankingObjective` ranks whole identifiers and their prefixes: plain cross-entropy is normalised token by token and never compares two
-documents. Prefixes are ranked because a beam that does not look ahead prunes by them (RIPOR's prefix-oriented ranking, Zeng et al. 2024, arXiv:2311.09134).
+documents. Prefixes are ranked because a beam that does not look ahead prunes by them (RIPOR's prefix-oriented ranking, Zeng et al. 2024,
+arXiv:2311.09134).
 
 `genir.distillation` adds teachers to it.
 

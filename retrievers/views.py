@@ -8,7 +8,8 @@ and f the lowest score among the views that the search found for the question, a
 so that a view that was not found counts as the worst that was, which is 0 in a sum. With nothing pruned f is the lowest score of
 all. Views that several documents share count for each of them. `answer` shows a document with its best view that was found.
 
-Known gaps: under "sum" the place of the zero depends on how many beams there are, and on whether they look ahead; documents cannot come and go.
+Known gaps: under "sum" the place of the zero depends on how many beams there are, and on whether they look ahead;
+documents cannot come and go.
 """
 
 from collections.abc import Iterable, Mapping
