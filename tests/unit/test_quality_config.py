@@ -31,7 +31,7 @@ SWITCHES = {
         "sequence.training.epochs": 1,  # of twice as many pairs of a text and an identifier
     },
     "cross-entropy on tokens": {"sequence.objective.kind": "cross_entropy"},
-    "whole identifiers only": {"sequence.objective.prefixes": ()},
+    "prefixes ranked, too": {"sequence.objective.prefixes": (1, 2, 4)},
     "no hard negatives": {"sequence.objective.hard_negatives": 0},
     "BM25 as teacher": {"sequence.teacher.source": "bm25"},
     "its scores by margins (MSE)": {"sequence.teacher.distance": "margin_mse"},
@@ -43,6 +43,9 @@ SWITCHES = {
     "learned identifiers": {"sequence.learned.rounds": 2, "sequence.training.epochs": 1},  # two epochs in all
     "three layers frozen": {"sequence.training.frozen_layers": 3},
     "beam not guided by terms": {"planning": False},
+    "beam not guided by codes": {"sequence.search.look_ahead": False},
+    "nor by terms": {"planning": False},
+    "nor by terms, prefixes ranked, too": {"sequence.objective.prefixes": (1, 2, 4)},
     "beam reranked by a head": {"rerank_head": True},
     "no phrases": {"terms.sets.lexicon.phrases": False},
     "terms not tuned on dev": {"terms.tune": False},
@@ -69,16 +72,20 @@ def test_every_row_of_the_ablation_is_one_switch() -> None:
     assert found == SWITCHES
     assert {name: base for name, base in config.bases.items() if base != WHOLE} == {
         "consistent ones of them only": WRITER,
+        "cross-entropy on tokens": "prefixes ranked, too",
         "its scores by margins (MSE)": "BM25 as teacher",
+        "nor by terms": "beam not guided by codes",
+        "nor by terms, prefixes ranked, too": "nor by terms",
     }
 
 
 def test_the_ablation_starts_from_the_configuration_of_quality() -> None:
     assert changed(QualityConfig.read(shipped("quality")), AblationConfig.read(None).rows[WHOLE]) == {
-        "max_questions": 4000,
+        "max_questions": 2000,
         "dense.passage_tokens": 128,
         "dense.training.epochs": 3,
         "sequence.training.epochs": 2,
+        "sequence.search.num_beams": 20,
         # of no effect but in the rows of a trained writer
         "sequence.examples.generator.sampling.per_document": 1,
         "sequence.examples.consistency.within": 1,
@@ -91,9 +98,13 @@ def test_what_ships_is_what_runs_without_a_file_and_cuts_all_systems_alike() -> 
     assert LabelsConfig.read(None) == LabelsConfig(quality, (0.01, 0.1, 1.0))
     assert changed(quality, large) == {
         "control": False,
-        "max_questions": 8000,
+        "scheme": ("levels=32",),
+        "max_questions": 6000,
         "dense.training.epochs": 2,
-        "sequence.training.epochs": 2,
+        "sequence.objective.hard_negatives": 7,
+        "sequence.training.epochs": 1,
+        "sequence.training.learning_rate": 2e-5,
+        "sequence.training.fresh_learning_rate": 5e-5,
     }
     for config in (quality, large):
         assert config.dense.max_pairs == 0
