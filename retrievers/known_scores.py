@@ -10,7 +10,7 @@ by the best set of terms (Zeng et al. 2024, arXiv:2404.14600). Scores stay what 
 reach: none is lost because its first codes say little of the question. An untrained model finds what scoring all documents does.
 
 The price grows with the documents, as that of scoring all of them by a quantised index does: for every question L additions and some passes
-over the tree; in memory 4 L + 24 bytes a document, and twelve for each question of a batch. From millions of documents on, leave
+over the tree; in memory some 14 L bytes a document, and twelve for each question of a batch. From millions of documents on, leave
 `look_ahead` out.
 
 Shape letters: B questions, N documents, L identifier length, V identifier vocabulary.

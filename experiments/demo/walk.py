@@ -134,8 +134,8 @@ def search_and_walk(
     retriever: GenerativeRetriever, question: str, k: int, shelf: Shelf
 ) -> tuple[tuple[ScoredDoc, ...], Walk | None]:
     """The ranking of a question, and how its first document's identifier was written; None where nothing was found."""
+    retriever.prepare()  # which may build the tree anew; the copy takes over what was made of it
     watched = WatchedTree.over(retriever.constraint)
-    retriever.prepare()  # of the tree as it is; the copy takes it over
     watching = copy.copy(retriever)
     watching.__dict__["index"] = replace(retriever.index, tree=watched)
     # A ranking for fewer documents is the beginning of that for more: all that the beam finished is wanted here.

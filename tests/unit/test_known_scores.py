@@ -8,6 +8,7 @@ import torch
 
 from docids.table import DocIDTable
 from docids.views import View, ViewsTable
+from experiments.demo.walk import search_and_walk, shelf_of
 from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig
 from genir.records import Query, Run
 from retrievers.generative import GenerativeRetriever, GenerativeSettings
@@ -46,7 +47,7 @@ def watched_begin(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return asked
 
 
-def same(ours: Run, theirs: Run) -> None:
+def assert_same(ours: Run, theirs: Run) -> None:
     for query in QUERIES:
         found, expected = ours.rankings[query.query_id], theirs.rankings[query.query_id]
         assert [one.doc_id for one in found] == [one.doc_id for one in expected]
@@ -61,7 +62,7 @@ def test_with_nothing_pruned_it_finds_what_scoring_every_document_does(
     model = model_of(encoder, layers, end)
     found = GenerativeRetriever(model, table(tokens), GenerativeSettings(num_beams=9, batch_size=2)).search(QUERIES, 7)
     exhaustive = GenerativeSettings(exhaustive=True)
-    same(found, GenerativeRetriever(model, table(tokens), exhaustive).search(QUERIES, 7))
+    assert_same(found, GenerativeRetriever(model, table(tokens), exhaustive).search(QUERIES, 7))
 
 
 def test_before_training_one_beam_finds_the_best_of_all(encoder: Path) -> None:
@@ -70,7 +71,7 @@ def test_before_training_one_beam_finds_the_best_of_all(encoder: Path) -> None:
     model = model_of(encoder, trained=False)
     settings, unguided = GenerativeSettings(num_beams=1), GenerativeSettings(num_beams=1, look_ahead=False)
     best = GenerativeRetriever(model, table(tokens), GenerativeSettings(exhaustive=True)).search(QUERIES, 1)
-    same(GenerativeRetriever(model, table(tokens), settings).search(QUERIES, 1), best)
+    assert_same(GenerativeRetriever(model, table(tokens), settings).search(QUERIES, 1), best)
     plain = GenerativeRetriever(model, table(tokens), unguided).search(QUERIES, 1)
     assert any(plain.rankings[q.query_id][0].score < best.rankings[q.query_id][0].score - 1e-3 for q in QUERIES)
 
@@ -95,13 +96,24 @@ def test_documents_come_and_go(encoder: Path, end: bool) -> None:
     before = first.search(QUERIES, 2)
     changed = first.without_documents(["a", "e"]).with_documents({"h": (1, 2), "i": (4, 4)}).without_documents(["b"])
     left = {"c": (4,), "d": (0, 5, 2), "f": (4, 5, 6), "g": (8, 0, 8), "h": (1, 2), "i": (4, 4)}
-    same(changed.search(QUERIES, 2), GenerativeRetriever(model, table(left), settings).search(QUERIES, 2))
+    assert_same(changed.search(QUERIES, 2), GenerativeRetriever(model, table(left), settings).search(QUERIES, 2))
     assert changed.constraint.patch is None
     assert first.search(QUERIES, 2) == before
     nothing = changed.without_documents(left)
     nothing.prepare()
     assert set(nothing.search(QUERIES, 2).rankings.values()) == {()}
     assert not nothing.looks_ahead
+
+
+def test_a_walk_after_documents_came_and_went_watches_the_tree_that_is_searched(encoder: Path) -> None:
+    changed = GenerativeRetriever(model_of(encoder), table(RAGGED)).without_documents(["a", "c"])
+    changed = changed.with_documents({"h": (1, 2)})
+    shelf = shelf_of(changed, {})
+    for query in QUERIES:
+        ranking, walk = search_and_walk(changed, query.text, 3, shelf)
+        assert ranking == changed.search([query], 3).rankings[query.query_id]
+        assert walk is not None
+        assert walk.docid_tokens == shelf.identifiers[ranking[0].doc_id]
 
 
 def test_where_beams_do_not_look_ahead_no_tree_is_built_again(encoder: Path) -> None:
@@ -149,8 +161,8 @@ def test_views_are_looked_ahead_to(encoder: Path, combined: str, monkeypatch: py
         chosen = ViewsSettings(views=combined, **settings)  # type: ignore[arg-type]
         return ViewsRetriever(model, views, chosen).search(QUERIES, 2)
 
-    same(found(num_beams=4), found(exhaustive=True))
-    same(found(num_beams=4, look_ahead=False), found(exhaustive=True))
+    assert_same(found(num_beams=4), found(exhaustive=True))
+    assert_same(found(num_beams=4, look_ahead=False), found(exhaustive=True))
     asked = watched_begin(monkeypatch)
     found(num_beams=4)
     assert asked
