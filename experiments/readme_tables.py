@@ -71,6 +71,7 @@ QUALITY = {
     "dense_finetuned": "dense, fine-tuned",
     "hybrid_zero_shot": "hybrid, zero-shot",
     "hybrid": "hybrid, fine-tuned",
+    "hybrid_terms": "the same with the generative model's terms for BM25",
     "generative": "**generative: codes and terms**",
     "generative_sequence_only": "its codes alone",
     "generative_terms_only": "its terms alone",

@@ -30,6 +30,7 @@ class Progress:
     best_step: int = 0
     since_best: int = 0
     seconds: float = 0.0
+    earlier_seconds: float = 0.0  # of these, what processes took that ended before this one went on
     history: list[dict[str, float]] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)  # of the steps since the last evaluation
 

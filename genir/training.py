@@ -122,6 +122,7 @@ def train(
         loop = _Loop(model, objective, examples, config, folder, made_of)
         if resume:
             loop.progress = loop.checkpoint.restore() or loop.progress
+            loop.progress.earlier_seconds = loop.progress.seconds
         if freezes:
             with autocast(loop.device, config.precision):
                 model.keep_frozen(loop.rows, 1e9 * config.frozen_cache_gb)

@@ -99,7 +99,7 @@ def train_joint(
         "best_dev": progress.best,
         "steps": progress.step,
         "training_seconds": round(progress.seconds, 1),
-        "seconds": round(time.monotonic() - begun, 1),
+        "seconds": round(progress.earlier_seconds + time.monotonic() - begun, 1),
     }
     write_json(out / "training.json", {**asdict(progress), "measure": facts["measure"]})
     manifest = write_manifest(out, STAGE, config, inputs, config.training.seed, **facts)

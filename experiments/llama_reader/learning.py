@@ -123,7 +123,7 @@ def train_llama(
         "saved_dev": _f1(saved.with_settings(min_confidence=0.0), dev),
         "calibration": chosen.facts(),
         "training_seconds": round(progress.seconds, 1),
-        "seconds": round(time.monotonic() - begun, 1),
+        "seconds": round(progress.earlier_seconds + time.monotonic() - begun, 1),
     }
     write_json(out / "training.json", {**asdict(progress), "measure": facts["measure"]})
     manifest = write_manifest(out, STAGE, config, inputs, training.seed, **facts)

@@ -23,7 +23,7 @@ from genir.records import Dataset, Run
 from retrievers.index_files import read_json
 
 MEASURES = ("Success@1", "R@10", "RR@10", "nDCG@10")
-AGAINST = ("bm25", "hybrid")
+AGAINST = ("bm25", "dense_finetuned", "hybrid")
 # system -> measure -> {mean, low, high, p_<system>, p_<system>_corrected}
 Figures = dict[str, dict[str, dict[str, float]]]
 Values = Mapping[str, Mapping[str, np.ndarray]]  # system -> measure -> one value a query
@@ -37,7 +37,7 @@ def run(data: Path, out: Path, config: QualityConfig, work: Path) -> dict[str, F
     stage = QualityStage.of(data, work, config)
     about = stage.baselines()
     for seed in config.seeds:
-        about |= stage.generative(seed)
+        about |= stage.generative(seed) | stage.hybrid_of_terms(seed)
     if config.control:
         about |= stage.control(config.seeds[0])
     dataset = stage.dataset
@@ -71,7 +71,7 @@ def score(
 ) -> tuple[Figures, dict[str, Any]]:
     """One split's part of the summary, and what else there is to say: costs, and the figures of seen and unseen documents.
 
-    `tests` maps a system to those that are tested against it; without, all are against `bm25` and `hybrid`.
+    `tests` maps a system to those that are tested against it; without, all are against each of `AGAINST`.
     """
     qrels = dataset.qrels[split]
     values: dict[str, dict[str, np.ndarray]] = {}

@@ -3,6 +3,7 @@
     bm25                      fields, k1 and b tuned on train and dev  bm25_default   title and text, .9, .4
     dense                     the encoder as it comes                  dense_finetuned   on the training questions
     hybrid                    bm25 and dense_finetuned, tuned on dev   hybrid_zero_shot  bm25 and dense
+    hybrid_terms              generative_terms_only in bm25's place: what phrases and titles' weights bring to a hybrid, too
     generative                codes and terms of one model, searched with planning ahead
     generative_sequence_only  its codes alone
     generative_terms_only     its terms alone, over all documents
@@ -20,7 +21,7 @@ Known gaps: a change of this code makes nothing anew; what a query writer or a t
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from docids.views import NAME as VIEWS
 from experiments.data_stage import build_docids
 from experiments.quality.config import FINE_TUNED, QualityConfig, seeded
 from experiments.quality.training_questions import fewer_questions
-from experiments.quality.tuned_baselines import build_baselines
+from experiments.quality.tuned_baselines import build_baselines, build_hybrid
 from experiments.registry import parse_settings
 from experiments.reranking import RerankChoice, rerank
 from experiments.retrieval import Built, build_retriever, is_searched, search_split
@@ -46,6 +47,7 @@ from genir.manifest import MANIFEST, sha256_of, write_json
 from genir.records import Dataset
 from retrievers.index_files import read_json
 from retrievers.planning import PlanningRetriever, TermsRetriever, UnguidedRetriever
+from retrievers.tuning import BM25Grid
 
 DEPTH = 50
 _UNCUT = 10**9  # examples of terms: what all learn from is cut before
@@ -63,6 +65,10 @@ class QualityStage:
     splits: Sequence[str]
     _paths: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
     _encoders: dict[int, tuple[Path, dict[str, Any]]] = field(default_factory=dict)
+    _dense: dict[int, Built] = field(default_factory=dict)  # fine-tuned, by seed; while baselines are made
+    _terms: dict[int, tuple[Built, Mapping[str, str]]] = field(
+        default_factory=dict
+    )  # by seed, with what they are made of
 
     @classmethod
     def of(cls, data: Path, work: Path, config: QualityConfig, share: float = 1.0) -> "QualityStage":
@@ -84,7 +90,7 @@ class QualityStage:
 
     def under(self, config: QualityConfig) -> "QualityStage":
         """The same data under another configuration, which learns from as many questions."""
-        return replace(self, config=config, _paths={}, _encoders={})
+        return replace(self, config=config, _paths={}, _encoders={}, _dense={}, _terms={})
 
     def runs(self, split: str) -> dict[str, list[Path]]:
         """System -> its run files, one a seed."""
@@ -96,7 +102,8 @@ class QualityStage:
         encoders |= {f"{FINE_TUNED} {seed}": str(self.encoder(seed)[0]) for seed in self.config.seeds}
         made_of = {name: encoder_fingerprint(encoder) for name, encoder in encoders.items()}
         asked = {split: self._asked(split) for split in self.dataset.qrels}
-        kept = self.work / "baselines" / f"{_digest(made_of, self._corpus, asked, self.config.measure)}.json"
+        tuning = _digest(made_of, self._corpus, asked, self.config.measure, BM25Grid())
+        kept = self.work / "baselines" / f"{tuning}.json"
         if not self._recall(kept):
             write_json(kept, self._search_baselines(encoders, made_of))
         about = dict(read_json(kept)["about"])
@@ -129,6 +136,7 @@ class QualityStage:
         assert isinstance(whole.retriever, PlanningRetriever)
         alone = replace(whole, retriever=TermsRetriever(whole.retriever), settings={**whole.settings, "alone": True})
         self._search("generative_terms_only", alone, _made_of(planned))
+        self._terms[seed] = alone, _made_of(planned)
         if not config.planning:
             settings = {**whole.settings, "planning": False}
             whole = replace(whole, retriever=UnguidedRetriever.of(whole.retriever), settings=settings)
@@ -141,6 +149,26 @@ class QualityStage:
             facts[f"generative, seed {seed}"]["rerank"] = head
         self._search("generative", whole, _made_of(planned))
         return facts
+
+    def hybrid_of_terms(self, seed: int) -> dict[str, Any]:
+        """The terms of that seed's model beside its encoder, tuned and fused as BM25 is; nothing for a model without terms."""
+        if seed not in self._terms:
+            return {}
+        name, (terms, made_of) = "hybrid_terms", self._terms[seed]
+        encoder = str(self.encoder(seed)[0])
+        made_of = {**made_of, "encoder": encoder_fingerprint(encoder)}
+        tuning = {"measure": self.config.measure, "dev": _digest(self._asked("dev"))}
+        files = list(self._run_files(name, tuning, made_of))
+        tuned = self.work / "baselines" / f"{name}-{_digest(made_of, tuning)}.json"
+        if not tuned.is_file() or not all(is_searched(path, inputs) for path, _, inputs in files):
+            dense = self._dense.get(seed) or build_retriever("dense", self.dataset, self.data, encoder=encoder)
+            hybrid, best = build_hybrid(terms, dense, self.dataset, self.config.measure)
+            for path, split, inputs in files:
+                search_split(hybrid, self.dataset, split, DEPTH, path, inputs)
+            write_json(tuned, asdict(best))
+        for path, split, _ in files:
+            self._paths.setdefault(split, {}).setdefault(name, []).append(path)
+        return {f"{name}, seed {seed}": {"tuned": read_json(tuned)}}
 
     def control(self, seed: int) -> dict[str, Any]:
         """The same training over random identifiers of the same shape."""
@@ -188,6 +216,8 @@ class QualityStage:
             shown, _, seed = name.partition(" ")
             hybrid = "hybrid" if seed else "hybrid_zero_shot"
             self._search(shown, made.built[name], {"encoder": fingerprint})
+            if seed:
+                self._dense[int(seed)] = made.built[name]
             self._search(hybrid, made.built[f"hybrid_{name}"], {"encoder": fingerprint})
             tuned = {"tuned": asdict(made.hybrids[f"hybrid_{name}"])}
             about[f"{hybrid}, seed {seed}" if seed else hybrid] = tuned
@@ -213,12 +243,18 @@ class QualityStage:
 
     def _search(self, name: str, built: Built, made_of: Mapping[str, str]) -> None:
         """The run of every split; an earlier one is taken where corpus, questions, judgements, settings and `made_of` are the same."""
-        for split in self.splits:
-            inputs = {**made_of, "corpus": self._corpus, "settings": _digest(built.settings), **self._asked(split)}
-            path = self.work / "runs" / split / f"{name}-{_digest(inputs)}.trec"
+        for path, split, inputs in self._run_files(name, built.settings, made_of):
             self._paths.setdefault(split, {}).setdefault(name, []).append(path)
             if not is_searched(path, inputs):
                 search_split(built, self.dataset, split, DEPTH, path, inputs)
+
+    def _run_files(
+        self, name: str, settings: Mapping[str, Any], made_of: Mapping[str, str]
+    ) -> Iterator[tuple[Path, str, Mapping[str, str]]]:
+        """Every split's run, and what it is made of."""
+        for split in self.splits:
+            inputs = {**made_of, "corpus": self._corpus, "settings": _digest(settings), **self._asked(split)}
+            yield self.work / "runs" / split / f"{name}-{_digest(inputs)}.trec", split, inputs
 
     @property
     def _corpus(self) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from experiments.retrieval import DEV_DEPTH, Built, build_retriever
 from genir.errors import DataError
-from genir.records import Dataset, Qrels, Query
+from genir.records import Dataset, Qrels, Query, Run
 from retrievers.fusion import HybridRetriever
 from retrievers.tuning import MEASURE, BM25Grid, TunedBM25, TunedHybrid, tune_bm25, tune_hybrid
 
@@ -47,28 +47,34 @@ def build_baselines(
     """
     if not dataset.qrels.get("dev"):
         raise DataError(f"{dataset.name}: has no dev split to tune on; add qrels/dev.tsv")
-    queries, qrels = dataset.split("dev"), dataset.qrels["dev"]
     tuned = tune_bm25(dataset.corpus, *_to_tune_bm25(dataset), grid, measure)
     bm25 = build_retriever("bm25", dataset, data, bm25=tuned.settings)
     where = "train and dev" if dataset.qrels.get("train") else "dev"
     chosen = {"tuned_on": f"{where}: {measure} {tuned.value:.4f} of {tuned.queries} queries"}
     bm25 = replace(bm25, build_seconds=bm25.build_seconds + tuned.seconds, settings={**bm25.settings, **chosen})
     built = {"bm25_default": build_retriever("bm25", dataset, data), "bm25": bm25}
-    lexical = bm25.retriever.search(queries, DEV_DEPTH)
+    lexical = bm25.retriever.search(dataset.split("dev"), DEV_DEPTH)
     hybrids: dict[str, TunedHybrid] = {}
     for name, encoder in encoders.items():
         dense = built[name] = build_retriever("dense", dataset, data, encoder=encoder, cache=cache, device=device)
-        begun = time.monotonic()
-        best = hybrids[f"hybrid_{name}"] = tune_hybrid(
-            lexical, dense.retriever.search(queries, DEV_DEPTH), qrels, measure
-        )
-        seconds = time.monotonic() - begun
-        linear = HybridRetriever(bm25.retriever, dense.retriever, **best.as_settings())
+        built[f"hybrid_{name}"], hybrids[f"hybrid_{name}"] = build_hybrid(bm25, dense, dataset, measure, lexical)
         ranks = HybridRetriever(bm25.retriever, dense.retriever, method="reciprocal-rank")
-        on_dev = {"tuned_on": f"dev: {measure} {best.value:.4f} of {len(queries)} queries"}
-        built[f"hybrid_{name}"] = _fused(linear, bm25, dense, seconds, on_dev)
         built[f"hybrid_{name}_rrf"] = _fused(ranks, bm25, dense, 0.0, {})
     return Baselines(built, tuned, hybrids)
+
+
+def build_hybrid(
+    first: Built, second: Built, dataset: Dataset, measure: str, found: Run | None = None
+) -> tuple[Built, TunedHybrid]:
+    """Two retrievers as one, weight and normalisation tuned on dev; `found` is what the first finds there, if that is known."""
+    queries, qrels = dataset.split("dev"), dataset.qrels["dev"]
+    begun = time.monotonic()
+    runs = [found or first.retriever.search(queries, DEV_DEPTH), second.retriever.search(queries, DEV_DEPTH)]
+    best = tune_hybrid(runs[0], runs[1], qrels, measure)
+    seconds = time.monotonic() - begun
+    on_dev = {"tuned_on": f"dev: {measure} {best.value:.4f} of {len(queries)} queries"}
+    hybrid = HybridRetriever(first.retriever, second.retriever, **best.as_settings())
+    return _fused(hybrid, first, second, seconds, on_dev), best
 
 
 def _to_tune_bm25(dataset: Dataset) -> tuple[list[Query], Qrels]:

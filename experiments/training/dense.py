@@ -112,7 +112,7 @@ def train_dense(
         "start_dev": progress.history[0]["dev"],
         "best_dev": progress.best,
         "mining_seconds": round(mining_seconds, 1),
-        "seconds": round(time.monotonic() - begun, 1),
+        "seconds": round(progress.earlier_seconds + time.monotonic() - begun, 1),
     }
     _FOLDER.clear(out)
     model.save(out)

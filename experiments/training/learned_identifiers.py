@@ -119,20 +119,25 @@ def learn_identifiers(
     levels = codes_of(table).shape[1]
     texts = [document.title_and_text for document in corpus]
     rounds: list[Round] = []
+    earlier_seconds = 0.0
     for number in range(settings.rounds):
         one = Round(folder / ROUNDS / f"round-{number}", number, _plan(made_of, settings, training))
         if not one.restore(model):
             vectors = document_vectors(model, texts, settings.document_tokens)
             one.begin(model, table, vectors, settings.reassignment(number, levels, training.seed), asdict(settings))
         table = one.table()
-        if not one.is_done():
+        if one.is_done():
+            earlier_seconds += one.progress().seconds
+        else:
             _train_round(one, model, table, lesson(table) if number else taught, settings, training)
+            earlier_seconds += one.progress().earlier_seconds
         rounds.append(one)
         print(_line(one.figures()), file=sys.stderr)
     best = max(rounds, key=lambda one: (one.figures()["best_dev"], -one.number))
     best.load(model, BEST)
     best_table = replace(best.table(), codebooks=codebooks_of(model, table))
-    return Learned(best_table, _course(rounds), [one.figures() for one in rounds], taught.facts)
+    course = replace(_course(rounds), earlier_seconds=earlier_seconds)
+    return Learned(best_table, course, [one.figures() for one in rounds], taught.facts)
 
 
 def _plan(made_of: str, settings: LearnedConfig, training: TrainingConfig) -> str:

@@ -98,7 +98,7 @@ def train_model(
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "best_dev": progress.best,
         "start_dev": progress.history[0]["dev"],
-        "seconds": round(time.monotonic() - begun, 1),
+        "seconds": round(progress.earlier_seconds + time.monotonic() - begun, 1),
     }
     _FOLDER.clear(out)
     model.save(out)

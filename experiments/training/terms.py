@@ -107,7 +107,7 @@ def train_terms(data: Path, source: Path, config: TermConfig, out: Path, resume:
         out / TERMS / "training.json",
         {**asdict(progress), "measure": f"{facts['terms_measure']}, all documents scored"},
     )
-    spent = round(time.monotonic() - begun, 1)
+    spent = round(progress.earlier_seconds + time.monotonic() - begun, 1)
     all_facts = before["facts"] | facts | {"terms_seconds": spent, "seconds": before["facts"]["seconds"] + spent}
     manifest = write_manifest(out, STAGE, settings, inputs, config.training.seed, **all_facts)
     discard_checkpoint(out)

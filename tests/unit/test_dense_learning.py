@@ -4,16 +4,19 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from experiments.quality.tuned_baselines import build_baselines
 from experiments.retrieval import build_retriever
-from experiments.training.dense import Questions, _at_most, _dev_pool, _training_and_dev, read_config
+from experiments.training.dense import Questions, _at_most, _dev_pool, _training_and_dev, read_config, training_seconds
+from genir.checkpoint import Progress
 from genir.embedding import TextEncoder
 from genir.errors import DataError
 from genir.formats import write_dataset
 from genir.records import Dataset, Document, Qrels, Query
+from genir.training import train
 from retrievers.bm25 import BM25Settings
 from retrievers.dense_training import DenseConfig
 from tests.tiny_journey import Outcome, genir
@@ -108,7 +111,7 @@ def test_bm25_settings_reach_the_retriever_and_the_hybrid(towns: Dataset, data: 
 def test_tune_prints_the_grid_and_writes_it(data: Path, encoder: Path, tmp_path: Path) -> None:
     done = genir("tune", "bm25", "--data", data, "--out", tmp_path / "bm25.json", "--json")
     rows, written = json.loads(done.out), json.loads((tmp_path / "bm25.json").read_text())
-    assert (len(rows), len(written["grid"])) == (108, 108)
+    assert (len(rows), len(written["grid"])) == (180, 180)
     assert rows[0] == {"fields": "title+text", "k1": 0.9, "b": 0.4, "value": 1.0}
     assert written["settings"]["fields"] == ["title", "text"]
     done = genir("tune", "hybrid", "--data", data, "--encoder", encoder, "--out", tmp_path / "hybrid.json", "--json")
@@ -172,6 +175,17 @@ def test_other_settings_replace_a_finished_encoder_where_asked_for(data: Path, e
     assert train_dense(data, out, encoder, "--replace").code == 0
     assert not (out / "vocab.txt").exists()
     assert json.loads((out / "manifest.json").read_text())["config"]["hard_negatives"] == 2
+
+
+def test_what_an_interrupted_training_took_is_counted(
+    data: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def resumed(*arguments: Any) -> Progress:
+        return replace(train(*arguments), earlier_seconds=1000.0)
+
+    monkeypatch.setattr("experiments.training.dense.train", resumed)
+    assert train_dense(data, tmp_path / "tuned", encoder).code == 0
+    assert 1000 < training_seconds(str(tmp_path / "tuned")) < 1100
 
 
 def test_a_configuration_file_and_settings_over_it(tmp_path: Path) -> None:

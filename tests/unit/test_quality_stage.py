@@ -112,7 +112,7 @@ def test_a_teacher_may_be_the_encoder_that_the_model_starts_from(data: Path, tmp
 def test_baselines_are_tuned_on_dev(tmp_path: Path) -> None:
     """Dev questions name what titles say, test questions what texts say: titles of others, which win where both count."""
     words = "oslo lima cairo quito paris rome hanoi accra".split()
-    corpus = tuple(Document(f"d{i}", words[(i + 1) % 8], word) for i, word in enumerate(words))
+    corpus = tuple(Document(f"d{i}", f"{words[(i + 1) % 8]} " * 9, word) for i, word in enumerate(words))
     queries = {f"q{i}": Query(f"q{i}", word) for i, word in enumerate(words)}
     qrels = {
         "dev": Qrels({f"q{i}": {f"d{i}": 1} for i in range(4)}),

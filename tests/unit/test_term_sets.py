@@ -29,9 +29,10 @@ def scores_of(sets: TermSets, text: str) -> np.ndarray:
 
 def test_without_phrases_scores_are_those_of_bm25(tiny_dataset: Dataset) -> None:
     corpus = [one for one in tiny_dataset.corpus if one.doc_id != "d4"]  # BM25 of the retriever counts pairs as words
-    for settings in (WORDS, replace(WORDS, k1=1.4, b=0.8)):
+    raised = replace(WORDS, k1=1.4, b=0.8, title_boost=2.0)
+    for settings, fields in ((WORDS, ("title", "text")), (raised, ("title", "title", "text"))):
         sets = TermSets.build(corpus, settings)
-        bm25 = BM25Retriever(settings.k1, settings.b).build(corpus)
+        bm25 = BM25Retriever(settings.k1, settings.b, fields=fields).build(corpus)
         for text in ("What is the capital of Norway?", "the river Nile flows north, north"):
             run = bm25.search([Query("q", text)], 10).rankings["q"]
             expected = {one.doc_id: one.score for one in run}

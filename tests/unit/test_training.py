@@ -94,13 +94,19 @@ def test_a_cut_training_resumes_bit_for_bit(encoder: Path, tmp_path: Path) -> No
     cut = make_model(encoder)
     with pytest.raises(TrainingInterruptedError, match="interrupted at step 4; go on with --resume"):
         train(cut, ranking(cut), EXAMPLES, interrupt_at(2), CONFIG, tmp_path / "cut")
-    assert (tmp_path / "cut" / CHECKPOINT).is_file()
+    with safe_open(tmp_path / "cut" / CHECKPOINT, framework="pt") as stored:
+        spent = json.loads(stored.metadata()["progress"])["seconds"]
     again = make_model(encoder)
     torch.nn.init.normal_(again.codes.weight)  # whatever it starts from is replaced
     rising = iter(range(1, 100))
-    train(again, ranking(again), EXAMPLES, lambda: float(next(rising)), CONFIG, tmp_path / "cut", resume=True)
+    begun = time.monotonic()
+    progress = train(
+        again, ranking(again), EXAMPLES, lambda: float(next(rising)), CONFIG, tmp_path / "cut", resume=True
+    )
+    elapsed = time.monotonic() - begun
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
+    assert 0 < spent == progress.earlier_seconds <= progress.seconds <= spent + elapsed
 
 
 def weights_after(

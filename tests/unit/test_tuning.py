@@ -1,5 +1,7 @@
 """Settings chosen on dev: the right one of a hand-made case, the usual one of equals, and what cannot be tuned."""
 
+from dataclasses import replace
+
 import pytest
 
 from genir.errors import ConfigError, DataError
@@ -10,8 +12,8 @@ from retrievers.tuning import BM25Grid, tune_bm25, tune_hybrid
 
 # What the titles say is right, what the texts say misleads.
 CORPUS = [
-    Document("a", "lima lima lima", "oslo"),
-    Document("b", "oslo oslo oslo", "lima"),
+    Document("a", "lima " * 9, "oslo"),
+    Document("b", "oslo " * 9, "lima"),
     Document("c", "cairo", "cairo"),
 ]
 QUERIES = [Query("p", "oslo"), Query("q", "lima")]
@@ -22,9 +24,23 @@ def test_the_fields_that_find_most_win() -> None:
     tuned = tune_bm25(CORPUS, QUERIES, QRELS, measure="Success@1")
     assert (tuned.settings.fields, tuned.value, tuned.measure, tuned.queries) == (("title",), 1.0, "Success@1", 2)
     assert (tuned.settings.k1, tuned.settings.b) == (0.9, 0.4)  # every k1 and b does as well: the usual ones
-    assert len(tuned.grid) == 3 * 6 * 6
+    assert len(tuned.grid) == 5 * 6 * 6
     by_fields = {row["fields"]: row["value"] for row in tuned.grid}
-    assert by_fields == {"title+text": 0.0, "text": 0.0, "title": 1.0}
+    assert by_fields["title"] == 1.0
+    assert by_fields["title+text"] == by_fields["text"] == 0.0
+
+
+def test_titles_that_must_count_more() -> None:
+    # "a" says oslo in its title, "b" three times in its text: equally long, and "b" is ahead until the title counts four times.
+    corpus = [
+        Document("a", "lies far away", "oslo"),
+        Document("b", "oslo oslo oslo", "away"),
+        Document("c", "cairo", "cairo"),
+    ]
+    grid = BM25Grid(k1=(0.9,), b=(0.0,))
+    tuned = tune_bm25(corpus, QUERIES[:1], Qrels({"p": {"a": 1}}), replace(grid, fields=grid.fields[:4]), "Success@1")
+    assert tuned.settings.fields == ("title", "title", "title", "title", "text")
+    assert [row["value"] for row in tuned.grid] == [0.0, 0.0, 1.0, 0.0]
 
 
 def test_a_length_that_must_count() -> None:
