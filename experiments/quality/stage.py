@@ -109,7 +109,7 @@ class QualityStage:
         about = dict(read_json(kept)["about"])
         for seed in self.config.seeds:
             folder, trained = self.encoder(seed)
-            about[f"{FINE_TUNED}, seed {seed}"] = {"training": trained["facts"], "history": history_of(folder)}
+            about[f"{FINE_TUNED}, seed {seed}"] = _trained(trained, folder)
         return about
 
     def encoder(self, seed: int) -> tuple[Path, dict[str, Any]]:
@@ -130,8 +130,8 @@ class QualityStage:
             return facts
         terms = seeded(replace(config.terms, max_examples=_UNCUT), seed)
         planned = model.with_name(f"{model.name}-terms-{_digest(terms)}")
-        added = train_terms(self.data, model, terms, planned, resume=True)["facts"]
-        facts[f"generative, seed {seed}"] = {"training": added, "history": history_of(planned / "terms")}
+        added = train_terms(self.data, model, terms, planned, resume=True)
+        facts[f"generative, seed {seed}"] = _trained(added, planned / "terms")
         whole = _costing(self._built(planned), about["identifiers"]["seconds"])
         assert isinstance(whole.retriever, PlanningRetriever)
         alone = replace(whole, retriever=TermsRetriever(whole.retriever), settings={**whole.settings, "alone": True})
@@ -191,8 +191,8 @@ class QualityStage:
         sequence = self._sequence(encoder, seed)
         model = self.work / "models" / f"{scheme}-{_digest(chosen)}-{Path(encoder).name}-{_digest(sequence)}"
         cache = self.work / "cache"
-        facts = train_model(self.data, docids, sequence, model, resume=True, cache=cache, overwrite=True)["facts"]
-        about = {"training": facts, "history": history_of(model), "identifiers": identifiers}
+        trained = train_model(self.data, docids, sequence, model, resume=True, cache=cache, overwrite=True)
+        about = {**_trained(trained, model), "identifiers": identifiers}
         return model, _costing(self._built(model), identifiers["seconds"]), about
 
     def _sequence(self, encoder: str, seed: int) -> ModelConfig:
@@ -275,6 +275,12 @@ def _digest(*plain: object) -> str:
     """Names what was made by a configuration, so that what several rows share is made once."""
     whole = [asdict(one) if is_dataclass(one) and not isinstance(one, type) else one for one in plain]
     return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()[:8]
+
+
+def _trained(manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """What there is to say about a training: its facts, when and by which commit it was done, its course."""
+    made = {"made_at": manifest["made_at"], "git_commit": manifest["git_commit"]}
+    return {"training": manifest["facts"], **made, "history": history_of(folder)}
 
 
 def _costing(built: Built, identifiers: float) -> Built:

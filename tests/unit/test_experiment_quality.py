@@ -111,6 +111,8 @@ def test_details_split_seen_from_unseen_with_intervals_and_tests(details: dict[s
 def test_all_systems_learn_from_the_same_questions(work: Path, details: dict[str, Any]) -> None:
     assert details["questions"] == LEARNT_FROM
     systems = details["systems"]
+    trainings = ("dense_finetuned", "generative", "generative_sequence_only")
+    assert all({"made_at", "git_commit", "history"} <= set(systems[f"{one}, seed 3"]) for one in trainings)
     for seed in (3, 4):
         assert systems[f"dense_finetuned, seed {seed}"]["training"]["pairs"] == LEARNT_FROM
         codes = systems[f"generative_sequence_only, seed {seed}"]["training"]
