@@ -105,6 +105,7 @@ def test_what_ships_is_what_runs_without_a_file_and_cuts_all_systems_alike() -> 
         "sequence.training.epochs": 1,
         "sequence.training.learning_rate": 2e-5,
         "sequence.training.fresh_learning_rate": 5e-5,
+        "sequence.search.num_beams": 20,
     }
     for config in (quality, large):
         assert config.dense.max_pairs == 0
