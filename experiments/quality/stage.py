@@ -162,6 +162,10 @@ class QualityStage:
         tuned = self.work / "baselines" / f"{name}-{_digest(made_of, tuning)}.json"
         if not tuned.is_file() or not all(is_searched(path, inputs) for path, _, inputs in files):
             dense = self._dense.get(seed) or build_retriever("dense", self.dataset, self.data, encoder=encoder)
+            learnt = float(
+                dense.settings["training_seconds"]
+            )  # counted with the terms' model, which starts from that encoder
+            dense = replace(dense, build_seconds=dense.build_seconds - learnt)
             hybrid, best = build_hybrid(terms, dense, self.dataset, self.config.measure)
             for path, split, inputs in files:
                 search_split(hybrid, self.dataset, split, DEPTH, path, inputs)

@@ -166,9 +166,8 @@ def test_a_model_costs_what_it_was_made_of(details: dict[str, Any]) -> None:
     assert {name: len(found) for name, found in costs.items() if len(found) != 2} == {
         **dict.fromkeys(("bm25_default", "bm25", "dense", "hybrid_zero_shot", "generative_random_ids"), 1)
     }
-    for seed, codes, whole, alone in zip(
-        (3, 4), *(costs[name] for name in SYSTEMS[6:9]), strict=True
-    ):  # codes, whole, terms alone
+    compared = (*SYSTEMS[6:9], "hybrid_terms")  # codes, whole, terms alone, these mixed with the encoder
+    for seed, codes, whole, alone, mixed in zip((3, 4), *(costs[name] for name in compared), strict=True):
         encoder = systems[f"dense_finetuned, seed {seed}"]["training"]["seconds"]
         made = systems[f"generative_sequence_only, seed {seed}"]
         parts = encoder + made["identifiers"]["seconds"]
@@ -177,6 +176,7 @@ def test_a_model_costs_what_it_was_made_of(details: dict[str, Any]) -> None:
         planned = systems[f"generative, seed {seed}"]["training"]
         assert whole["build_seconds"] == pytest.approx(parts + planned["seconds"], abs=0.011)
         assert alone["build_seconds"] == whole["build_seconds"]
+        assert mixed["build_seconds"] > alone["build_seconds"]
         assert whole["bytes"] > codes["bytes"]
     assert all(cost["bytes"] > 0 for runs in costs.values() for cost in runs)
 

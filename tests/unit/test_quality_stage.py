@@ -109,6 +109,21 @@ def test_a_teacher_may_be_the_encoder_that_the_model_starts_from(data: Path, tmp
         assert sequence.training.seed == sequence.examples.pseudo_queries.seed == 5
 
 
+def test_a_hybrid_of_terms_counts_the_encoder_once(data: Path, tmp_path: Path) -> None:
+    stage = QualityStage.of(data, tmp_path / "work", CONFIG)
+    assert stage.hybrid_of_terms(0) == {}  # no model has terms
+    words = build_retriever("bm25", stage.dataset, data)
+    stage._encoders[0] = save_tiny_bert(tmp_path / "encoder", 16), {}
+    stage._terms[0] = replace(words, build_seconds=70_000.0), {"model": "60,000 seconds of encoder, 10,000 of its own"}
+    stage._dense[0] = replace(words, build_seconds=65_000.0, settings={"training_seconds": 60_000.0})
+    about = stage.hybrid_of_terms(0)
+    for split in stage.splits:
+        [path] = stage.runs(split)["hybrid_terms"]
+        assert 75_000 <= json.loads(path.with_suffix(".json").read_text())["cost"]["build_seconds"] < 76_000
+    del stage._dense[0]  # what is searched already is not built again
+    assert stage.hybrid_of_terms(0) == about
+
+
 def test_baselines_are_tuned_on_dev(tmp_path: Path) -> None:
     """Dev questions name what titles say, test questions what texts say: titles of others, which win where both count."""
     words = "oslo lima cairo quito paris rome hanoi accra".split()
