@@ -192,10 +192,12 @@ def _parts(folder: Path) -> str:
     rows = [
         [
             label,
-            *(f"{found[system][HEADLINE.get(name, 'Success@1')]['mean']:.3f}" for (name, _), found in columns.items()),
+            *(
+                f"{found[system][HEADLINE.get(name, 'Success@1')]['mean']:.3f}" if system in found else ""
+                for (name, _), found in columns.items()
+            ),
         ]
         for system, label in QUALITY.items()
-        if all(system in found for found in columns.values())
     ]
     return _table(["system", *(f"{name}, {part}, {HEADLINE.get(name, 'Success@1')}" for name, part in columns)], rows)
 

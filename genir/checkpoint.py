@@ -23,7 +23,11 @@ from genir.objectives import StatefulObjective
 
 @dataclass
 class Progress:
-    """Where training is; saved with every checkpoint."""
+    """Where training is; saved with every checkpoint.
+
+    Known gap: `seconds` are those of steps and of what is measured between them. What was prepared before the first, and the first
+    measurement, count for the process that did it.
+    """
 
     step: int = 0
     best: float = -math.inf

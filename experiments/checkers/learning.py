@@ -107,7 +107,7 @@ def train_checker(
     seed_everything(seed)
     dev = [half_of(dataset, "dev", parity) for parity in (0, 1)]
     chosen_by = _first_pairs(swapped_pairs(dev[0], "dev", seed), config.dev_pairs)
-    scorer, facts, curve = None, dict[str, Any](), dict[str, Any]()
+    scorer, facts, curve, earlier = None, dict[str, Any](), dict[str, Any](), 0.0
     if config.scorer:
         scorer = _start(config, reader)
         lessons = _lessons(dataset, more, config)
@@ -124,7 +124,7 @@ def train_checker(
             resume,
             made_of,
         )
-        curve = asdict(progress)
+        curve, earlier = asdict(progress), progress.earlier_seconds
         facts = {"lessons": len(lessons), "start_dev": progress.history[0]["dev"], "best_dev": progress.best}
     asked = Questions.of(dev[1], "dev") if scorer else Questions.of(dataset, "train")
     statements = list(answer_lessons(asked, seed, _FITTED))
@@ -137,7 +137,7 @@ def train_checker(
         "checker_dev": auroc(score_statements(checker, chosen_by.judged), chosen_by.judged).value,
         "verdicts_dev": verdict_table(checker, list(answer_lessons(Questions.of(dev[0], "dev"), seed, _JUDGED))),
         "statements": len(statements),
-        "seconds": round(time.monotonic() - begun, 1),
+        "seconds": round(earlier + time.monotonic() - begun, 1),
     }
     _FOLDER.clear(out)
     checker.save(out)

@@ -23,7 +23,7 @@ from genir.records import Dataset, Run
 from retrievers.index_files import read_json
 
 MEASURES = ("Success@1", "R@10", "RR@10", "nDCG@10")
-AGAINST = ("bm25", "dense_finetuned", "hybrid")
+AGAINST = ("bm25", "dense_finetuned", "hybrid", "hybrid_terms")
 # system -> measure -> {mean, low, high, p_<system>, p_<system>_corrected}
 Figures = dict[str, dict[str, dict[str, float]]]
 Values = Mapping[str, Mapping[str, np.ndarray]]  # system -> measure -> one value a query

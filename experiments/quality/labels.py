@@ -1,4 +1,5 @@
-"""Experiment `labels`: how many training questions it takes. Every system of `quality`, with 1 %, 10 % and all of them.
+"""Experiment `labels`: how many training questions it takes. Every system of `quality` but `hybrid_terms` and the control, with 1 %,
+10 % and all of them.
 
 Shares are of the questions that `quality` learns from (`max_questions`), drawn once, the fewer among the more
 (`experiments.quality.training_questions`). What is tuned on dev sees the whole dev split throughout, BM25

@@ -3,7 +3,7 @@
     bm25                      fields, k1 and b tuned on train and dev  bm25_default   title and text, .9, .4
     dense                     the encoder as it comes                  dense_finetuned   on the training questions
     hybrid                    bm25 and dense_finetuned, tuned on dev   hybrid_zero_shot  bm25 and dense
-    hybrid_terms              generative_terms_only in bm25's place: what phrases and titles' weights bring to a hybrid, too
+    hybrid_terms              generative_terms_only in bm25's place: what the model's terms bring to a hybrid
     generative                codes and terms of one model, searched with planning ahead
     generative_sequence_only  its codes alone
     generative_terms_only     its terms alone, over all documents
@@ -65,10 +65,9 @@ class QualityStage:
     splits: Sequence[str]
     _paths: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
     _encoders: dict[int, tuple[Path, dict[str, Any]]] = field(default_factory=dict)
-    _dense: dict[int, Built] = field(default_factory=dict)  # fine-tuned, by seed; while baselines are made
-    _terms: dict[int, tuple[Built, Mapping[str, str]]] = field(
-        default_factory=dict
-    )  # by seed, with what they are made of
+    # By seed: the fine-tuned encoder's index where it was made here, and the terms alone with what they are made of.
+    _dense: dict[int, Built] = field(default_factory=dict)
+    _terms: dict[int, tuple[Built, Mapping[str, str]]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, data: Path, work: Path, config: QualityConfig, share: float = 1.0) -> "QualityStage":
@@ -162,9 +161,7 @@ class QualityStage:
         tuned = self.work / "baselines" / f"{name}-{_digest(made_of, tuning)}.json"
         if not tuned.is_file() or not all(is_searched(path, inputs) for path, _, inputs in files):
             dense = self._dense.get(seed) or build_retriever("dense", self.dataset, self.data, encoder=encoder)
-            learnt = float(
-                dense.settings["training_seconds"]
-            )  # counted with the terms' model, which starts from that encoder
+            learnt = float(dense.settings["training_seconds"])  # counted with the terms' model
             dense = replace(dense, build_seconds=dense.build_seconds - learnt)
             hybrid, best = build_hybrid(terms, dense, self.dataset, self.config.measure)
             for path, split, inputs in files:

@@ -1,6 +1,7 @@
 """What the experiments about quality reuse and what they make again, without any training; and that baselines are tuned on dev."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,9 +14,9 @@ from experiments.quality.tuned_baselines import build_baselines
 from experiments.retrieval import build_retriever
 from genir.config import from_mapping
 from genir.errors import ConfigError
-from genir.formats import write_dataset
+from genir.formats import read_run, write_dataset
 from genir.measures import evaluate
-from genir.records import Dataset, Document, Qrels, Query
+from genir.records import Dataset, Document, Qrels, Query, Run
 from retrievers.bm25 import BM25Settings
 from tests.quality_towns import towns, write_towns
 from tests.tiny_text_models import save_tiny_bert
@@ -109,17 +110,33 @@ def test_a_teacher_may_be_the_encoder_that_the_model_starts_from(data: Path, tmp
         assert sequence.training.seed == sequence.examples.pseudo_queries.seed == 5
 
 
-def test_a_hybrid_of_terms_counts_the_encoder_once(data: Path, tmp_path: Path) -> None:
+class Always:
+    """A retriever that finds the same documents for every question."""
+
+    name = "always"
+
+    def __init__(self, *doc_ids: str) -> None:
+        self.ranking = Run.rank({doc_id: 1.0 / rank for rank, doc_id in enumerate(doc_ids, 1)}, len(doc_ids))
+
+    def search(self, queries: Sequence[Query], k: int) -> Run:
+        return Run(self.name, {query.query_id: self.ranking[:k] for query in queries})
+
+
+def test_a_hybrid_of_terms_mixes_them_with_the_encoder_and_counts_it_once(data: Path, tmp_path: Path) -> None:
     stage = QualityStage.of(data, tmp_path / "work", CONFIG)
     assert stage.hybrid_of_terms(0) == {}  # no model has terms
     words = build_retriever("bm25", stage.dataset, data)
     stage._encoders[0] = save_tiny_bert(tmp_path / "encoder", 16), {}
-    stage._terms[0] = replace(words, build_seconds=70_000.0), {"model": "60,000 seconds of encoder, 10,000 of its own"}
-    stage._dense[0] = replace(words, build_seconds=65_000.0, settings={"training_seconds": 60_000.0})
+    made_of = {"model": "60,000 seconds of encoder, 10,000 of its own"}
+    stage._terms[0] = replace(words, retriever=Always("d3", "d4"), build_seconds=70_000.0), made_of
+    trained = {"training_seconds": 60_000.0}
+    stage._dense[0] = replace(words, retriever=Always("d5", "d4"), build_seconds=65_000.0, settings=trained)
     about = stage.hybrid_of_terms(0)
     for split in stage.splits:
         [path] = stage.runs(split)["hybrid_terms"]
         assert 75_000 <= json.loads(path.with_suffix(".json").read_text())["cost"]["build_seconds"] < 76_000
+        found = read_run(path).rankings.values()
+        assert all({one.doc_id for one in ranking} == {"d3", "d4", "d5"} for ranking in found)
     del stage._dense[0]  # what is searched already is not built again
     assert stage.hybrid_of_terms(0) == about
 
