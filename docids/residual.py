@@ -5,6 +5,9 @@ fitted again together, which the greedy fit leaves undone: a ridge regression th
 and is drawn to them, so that prefixes keep their meaning for beam search. A decoder whose token embeddings start from
 the codebooks ranks like the quantised dense index before any training (RIPOR, Zeng et al. 2024).
 
+Such a sum is the shorter the worse it fits, so documents that are far from others would rank below their due. The fit
+therefore aims at every unit vector scaled such that its sum has length one: inner products with sums are cosines.
+
 On 2,067 SQuAD passages, 8 x 256, the second fit lowers the mean squared error from .074 to .027 and lifts Success@1 /
 R@10 of ranking by reconstruction from .55 / .89 to .61 / .90 (exact embeddings: .63 / .91); with 50 beams over prefix
 sums, from .53 / .84 to .58 / .85. Beam encoding, and changing codes between fits, gave at most .01 more and were left
@@ -55,16 +58,22 @@ def residual_quantise(
     return Quantisation(chosen, codebooks)
 
 
-def refit_codebooks(vectors: np.ndarray, quantised: Quantisation, sweeps: int = 20, ridge: float = 0.1) -> Quantisation:
+def refit_codebooks(
+    vectors: np.ndarray, quantised: Quantisation, sweeps: int = 20, ridge: float = 0.1, unit_length: bool = False
+) -> Quantisation:
     """The same codes with codebooks B that lower sum_n |x_n - sum_l B_l[code_nl]|^2 + ridge * |B - B_greedy|^2.
 
     Block coordinate descent: every level in turn becomes the ridge mean of what the others leave of its documents;
     each step is exact, so the objective never rises. Ridge counts in documents: a code of n documents moves n / (n +
     ridge) of the way.
+
+    With `unit_length` x_n is scaled, after every sweep anew, by what its sum lacks of length one. A sum of length zero
+    keeps its scale.
     """
     codes, start = quantised.codes, quantised.codebooks
     books = start.copy()
     rest = vectors - quantised.reconstruct()
+    scales = np.ones((len(vectors), 1), dtype=np.float32)
     groups = [_Groups.of(column) for column in codes.T]
     for _ in range(sweeps):
         for level, group in enumerate(groups):
@@ -72,6 +81,11 @@ def refit_codebooks(vectors: np.ndarray, quantised: Quantisation, sweeps: int = 
             pull = group.sums(rest) + ridge * start[level, group.used]
             books[level, group.used] = pull / (group.counts + ridge)[:, None]
             rest -= books[level][codes[:, level]]
+        if unit_length:
+            lengths = np.linalg.norm(scales * vectors - rest, axis=1, keepdims=True)
+            growth = scales / np.where(lengths > 0, lengths, 1) - scales
+            rest += growth * vectors
+            scales += growth
     return Quantisation(codes, books)
 
 
@@ -103,7 +117,7 @@ def mean_cosine(vectors: np.ndarray, reconstruction: np.ndarray) -> float:
 @dataclass
 class ResidualScheme:
     """`levels` codes of `codes` each over the embeddings of titles and texts; `refit_sweeps` 0 keeps the greedy
-    codebooks.
+    codebooks, without `unit_length` the fit leaves lengths as they fall.
 
     `distinct` gives documents that fell together the nearest free codes (`docids.distinct`); without it they share an
     identifier. The table's facts say how many were moved and how well the codes reconstruct.
@@ -115,6 +129,7 @@ class ResidualScheme:
     distinct: bool = True
     refit_sweeps: int = 20
     ridge: float = 0.1
+    unit_length: bool = True
     iterations: int = 25
     encoder: TextEncoder = field(default_factory=TextEncoder)
     name: str = field(default="residual", init=False)
@@ -133,7 +148,7 @@ class ResidualScheme:
         if self.distinct:
             codes, moved = make_distinct(vectors, quantised.codes, quantised.codebooks)
             quantised = Quantisation(codes, quantised.codebooks)
-        quantised = refit_codebooks(vectors, quantised, self.refit_sweeps, self.ridge)
+        quantised = refit_codebooks(vectors, quantised, self.refit_sweeps, self.ridge, self.unit_length)
         return DocIDTable(
             self.name,
             {doc_id: level_tokens(row, self.codes) for doc_id, row in zip(doc_ids, quantised.codes, strict=True)},
@@ -152,6 +167,7 @@ class ResidualScheme:
             "distinct": self.distinct,
             "refit_sweeps": self.refit_sweeps,
             "ridge": self.ridge,
+            "unit_length": self.unit_length,
             "iterations": self.iterations,
             **encoder_settings(self.encoder),
         }

@@ -85,6 +85,24 @@ def test_refitting_solves_the_ridge_regression() -> None:
     np.testing.assert_allclose(refitted.codebooks.reshape(direct.shape), direct, atol=1e-4)
 
 
+def test_sums_have_length_one_and_fit_directions_as_well() -> None:
+    vectors = cloud()
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    greedy = residual_quantise(vectors, levels=8, codes=16)
+    free, unit = (refit_codebooks(vectors, greedy, unit_length=kept).reconstruct() for kept in (False, True))
+    lengths = np.linalg.norm(unit, axis=1)
+    assert lengths.std() < 0.1 * np.linalg.norm(free, axis=1).std()
+    assert np.abs(lengths - 1).mean() < 1e-3
+    assert mean_cosine(vectors, unit) > mean_cosine(vectors, free) - 0.005
+
+
+def test_a_sum_of_length_zero_stays_one() -> None:
+    vectors = np.array([[1.0, 0.0], [-1.0, 0.0]], dtype=np.float32)
+    opposite = Quantisation(np.zeros((2, 1), dtype=np.int64), np.zeros((1, 1, 2), dtype=np.float32))
+    fitted = refit_codebooks(vectors, opposite, unit_length=True)
+    np.testing.assert_array_equal(fitted.reconstruct(), np.zeros((2, 2)))
+
+
 def test_colliding_documents_take_the_nearest_free_code() -> None:
     books = np.array([[[10.0], [20.0], [30.0]], [[0.0], [1.0], [5.0]]], dtype=np.float32)
     vectors = np.array([[10.1], [10.4], [20.0], [10.0]], dtype=np.float32)
