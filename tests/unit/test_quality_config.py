@@ -17,7 +17,8 @@ WRITER = "pseudo-queries by a trained writer"
 SWITCHES = {
     "decoder without layers": {"sequence.code_decoder.layers": 0},
     "8 levels": {"scheme": ("levels=8",)},
-    "encoder not fine-tuned": {"dense.training.epochs": 0},
+    "sums of any length": {"scheme": ("levels=8", "unit_length=false")},
+    "encoder fine-tuned first": {"dense.training.epochs": 3},
     "no pseudo-queries": {"sequence.examples.pseudo_query_weight": 0.0},
     WRITER: {"sequence.examples.generator.source": "trained", "sequence.examples.pseudo_query_weight": 0.0},
     "consistent ones of them only": {"sequence.examples.consistency.retriever": "bm25"},
@@ -35,7 +36,7 @@ SWITCHES = {
     "no hard negatives": {"sequence.objective.hard_negatives": 0},
     "BM25 as teacher": {"sequence.teacher.source": "bm25"},
     "its scores by margins (MSE)": {"sequence.teacher.distance": "margin_mse"},
-    "fine-tuned dense encoder as teacher": {
+    "that encoder as teacher": {
         "sequence.teacher.source": "dense",
         "sequence.teacher.model": "dense_finetuned",
     },
@@ -71,9 +72,11 @@ def test_every_row_of_the_ablation_is_one_switch() -> None:
     found = {name: changed(config.rows[base], config.rows[name]) for name, base in config.bases.items()}
     assert found == SWITCHES
     assert {name: base for name, base in config.bases.items() if base != WHOLE} == {
+        "sums of any length": "8 levels",
         "consistent ones of them only": WRITER,
         "cross-entropy on tokens": "prefixes ranked, too",
         "its scores by margins (MSE)": "BM25 as teacher",
+        "that encoder as teacher": "encoder fine-tuned first",
         "nor by terms": "beam not guided by codes",
         "nor by terms, prefixes ranked, too": "nor by terms",
     }
@@ -83,7 +86,7 @@ def test_the_ablation_starts_from_the_configuration_of_quality() -> None:
     assert changed(QualityConfig.read(shipped("quality")), AblationConfig.read(None).rows[WHOLE]) == {
         "max_questions": 2000,
         "dense.passage_tokens": 128,
-        "dense.training.epochs": 3,
+        "dense.training.epochs": 0,
         "sequence.training.epochs": 2,
         "sequence.search.num_beams": 20,
         # of no effect but in the rows of a trained writer
