@@ -37,6 +37,12 @@ def given_decoding(retriever: str, **named: object) -> dict[str, object]:
     return decoding
 
 
+def check_model_is_searched(retriever: str, model: Path | None) -> None:
+    """Raise ConfigError for a model that this retriever would leave unread."""
+    if model is not None and retriever not in GENERATIVE:
+        raise ConfigError(f"--model {model}: --retriever {retriever} searches no model; leave one of the two out")
+
+
 def given_reranker(kind: str | None, depth: int | None, weight: float | None) -> RerankChoice | None:
     """What the options about reranking say. Raises ConfigError where there is nothing to rerank with."""
     if kind is not None:
@@ -95,6 +101,8 @@ class Search:
         return search_split(built, dataset, split, k, out, {"corpus": sha256_of(data / "corpus.jsonl")})
 
     def _built(self, *splits: str) -> tuple[Dataset, Path, Built]:
+        if self.reranker is None:
+            check_model_is_searched(self.retriever, self.model)
         if self.data is None:
             raise ConfigError("--data DIR is needed here: the folder made by `genir data import`")
         dataset = load_dataset(self.data, splits)

@@ -46,6 +46,7 @@ def answer(
     from experiments.rag_evaluation.models import check_checker, check_model
     from experiments.reading import default_generator, make_reader_over
     from experiments.retrieval import build_retriever, check_question
+    from experiments.searching import given_decoding
     from genir.errors import ConfigError
     from genir.formats import load_dataset
     from rag.answering import answer as answer_questions
@@ -63,6 +64,7 @@ def answer(
     wording = _template(template, language, question)
     chosen = generator or default_generator(question)
     found_by = _retriever_name(retriever, chosen, model)
+    decoding = given_decoding("generative" if found_by == _OWN else found_by, num_beams=num_beams)
     judge = make_checker(checker or default_checker(), device, cache)
     dataset = load_dataset(data)
     reader = make_reader_over(chosen, dataset, data, device)
@@ -71,7 +73,6 @@ def answer(
     check_checker(judge)
     reader = _worded(reader, wording, _demonstrations(dataset, shots, shots_by, seed))
     condenser = _condenser(condense, reader)
-    decoding = {} if num_beams is None else {"num_beams": num_beams}
     searcher: Retriever | None = None
     if found_by == _OWN and isinstance(reader, JointAnswerer):
         searcher = reader = reader.with_settings(**decoding)
@@ -97,6 +98,7 @@ def _retriever_name(asked: str | None, generator: str, model: Path | None) -> st
     Raises ConfigError where options contradict each other.
     """
     from experiments.reading import joint_folder
+    from experiments.searching import check_model_is_searched
     from genir.errors import ConfigError
 
     joint = joint_folder(generator) is not None
@@ -107,6 +109,7 @@ def _retriever_name(asked: str | None, generator: str, model: Path | None) -> st
         raise ConfigError(
             f"--model {model}: the generator {generator} finds its passages by itself; leave it out, or give --retriever generative"
         )
+    check_model_is_searched(name, model)
     return name
 
 

@@ -102,8 +102,8 @@ def test_the_default_generator_is_span_where_it_ships_and_can_read_the_question(
 
 def test_a_model_is_the_default_retriever(finished: Journey) -> None:
     """`--model` without `--retriever` was ignored."""
-    where = ("Where is Oslo?", "--data", finished.data, "--model", finished.model, "--json")
-    found = [json.loads(genir("answer", *where, *more).out) for more in ((), ("--retriever", "bm25"))]
+    where, model = ("Where is Oslo?", "--data", finished.data, "--json"), ("--model", finished.model)
+    found = [json.loads(genir("answer", *where, *more).out) for more in (model, ("--retriever", "bm25"))]
     assert [one["retriever"] for one in found] == ["generative", "bm25"]
 
 

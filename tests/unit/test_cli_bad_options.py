@@ -140,3 +140,12 @@ def test_a_generator_that_is_not_there(finished: Journey, tmp_path: Path) -> Non
 def test_decoding_options_are_for_the_generative_retriever() -> None:
     fault = genir("search", "a question", "--retriever", "bm25", "--num-beam-groups", "2").fault
     assert "--num-beam-groups: for the generative retriever only; --retriever is bm25" in fault
+
+
+@pytest.mark.parametrize("command", ["search", "answer"])
+def test_what_a_retriever_would_leave_unread_is_refused(finished: Journey, command: str) -> None:
+    asked = (command, "Where is Oslo?", "--data", finished.data, "--retriever", "bm25")
+    unread = f"--model {finished.model}: --retriever bm25 searches no model; leave one of the two out"
+    assert genir(*asked, "--model", finished.model).fault == unread
+    beams = "--num-beams: for the generative retriever only; --retriever is bm25"
+    assert genir(*asked, "--num-beams", "2").fault == beams
