@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.registry import RERANKERS
-from experiments.retrieval import RERANK, Built, load_model_for
+from experiments.retrieval import Built
+from experiments.trained_model import RERANK, load_model_for
 from experiments.training.examples import judged_dev
 from genir.devices import pick_device
 from genir.errors import ArtefactError, ConfigError, unknown_name

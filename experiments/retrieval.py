@@ -1,124 +1,32 @@
 """The search stage: any retriever by name over a data folder, and the TREC run it writes, with a manifest beside it."""
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from docids.ngram import NgramTable
-from docids.views import ViewsTable
-from experiments.identifiers import Identifiers, load_identifiers, make_searcher
-from experiments.registry import GENERATIVE, RETRIEVERS, model_loaders, option_of
+from experiments.registry import GENERATIVE, RETRIEVERS
+from experiments.trained_model import load_model_for
 from experiments.training.dense import training_seconds
-from experiments.training.model import MADE_BY, STAGE, check_same_corpus
-from genir.config import from_mapping
-from genir.devices import Precision, pick_device, runs_in_bfloat16
+from experiments.training.model import check_same_corpus
+from genir.devices import runs_in_bfloat16
 from genir.embedding import DEFAULT_ENCODER, TextEncoder
-from genir.errors import ArtefactError, ConfigError, unknown_name
+from genir.errors import ConfigError, unknown_name
 from genir.formats import write_run
-from genir.manifest import read_manifest, sha256_of, write_json
-from genir.models.term_head import TermHead
+from genir.manifest import sha256_of, write_json
 from genir.protocols import Retriever
-from genir.records import Dataset, DocIDTokens, Query, Run
+from genir.records import Dataset, Query, Run
 from retrievers.bm25 import BM25Retriever, BM25Settings
 from retrievers.dense import DenseRetriever
 from retrievers.fusion import HybridRetriever
-from retrievers.generative import GenerativeRetriever, GenerativeSettings
 from retrievers.index_files import read_json
-from retrievers.ngram import NgramRetriever, NgramSettings
+from retrievers.ngram import NgramRetriever
 from retrievers.tfidf import TfidfRetriever
-from retrievers.tuning import TunedHybrid, tune_hybrid
-from retrievers.views import ViewsSettings
+from retrievers.tuning import MEASURE, TunedHybrid, tune_hybrid
 
 DEV_DEPTH = 100
-SHOWN_NGRAMS = 3
-TERMS, RERANK = "terms", "rerank"  # folders within a model's
-
-
-@dataclass(frozen=True)
-class TrainedModel:
-    """A model folder, loaded: the model, its identifiers, the titles of its documents, and how it is to be searched."""
-
-    model: Any
-    table: Identifiers
-    titles: Mapping[str, str]
-    search: GenerativeSettings | NgramSettings
-    manifest: Mapping[str, Any]
-    terms: TermHead | None = None  # what `genir train-terms` added
-
-    @classmethod
-    def load(cls, folder: Path, device: str = "auto", precision: Precision = "auto") -> "TrainedModel":
-        """Raises ArtefactError where the folder is unfinished, broken, or no model."""
-        manifest = read_manifest(folder, STAGE, MADE_BY)
-        saved = read_json(folder / "config.json")
-        loaders = model_loaders()
-        architecture = saved.get("architecture") if isinstance(saved, dict) else None
-        if architecture not in loaders:
-            raise ArtefactError(
-                f"{folder / 'config.json'}: unknown architecture {architecture!r}; train the model again"
-            )
-        table = load_identifiers(folder / "docids")
-        try:
-            model = loaders[architecture](folder, saved).to(pick_device(device)).eval()
-            search = _search_settings(table, manifest["config"], str(folder))
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ArtefactError(
-                f"{folder / 'config.json'}: incomplete, or not of this version ({error!r}); train the model again"
-            ) from None
-        model.precision = precision
-        terms = TermHead.load(folder / TERMS).to(model.device) if (folder / TERMS).is_dir() else None
-        return cls(model, table, read_json(folder / "titles.json"), search, manifest, terms)
-
-    def retriever(self, changed: Mapping[str, Any] | None = None) -> GenerativeRetriever | NgramRetriever:
-        """Constrained search with the settings it was trained with, less those that are `changed`.
-
-        Raises ConfigError for a setting that the search of n-grams does not have.
-        """
-        return make_searcher(self.model, self.table, replace(self.search, **self._checked(changed or {})), self.terms)
-
-    def answer_rows(self, question: str, k: int, changed: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """The best k documents for one question, each with the identifier that the model wrote, or with the n-grams as text."""
-        searcher = self.retriever(changed)
-        if isinstance(searcher, NgramRetriever):
-            [found] = searcher.write([question])
-            ranking, held = Run.rank(searcher.score(found), k), searcher.evidence(found)
-            key, why = "ngrams", {one.doc_id: self._texts(held[one.doc_id][:SHOWN_NGRAMS]) for one in ranking}
-        else:
-            answered = searcher.answer(question, k)
-            ranking = tuple(one for one, _ in answered)
-            key, why = "docid_tokens", {one.doc_id: " ".join(map(str, tokens)) for one, tokens in answered}
-        return [
-            {"rank": rank, "score": one.score, "doc_id": one.doc_id, "title": self.titles.get(one.doc_id, ""),
-             key: why[one.doc_id]}
-            for rank, one in enumerate(ranking, 1)
-        ]  # fmt: skip
-
-    def _texts(self, ngrams: Sequence[DocIDTokens]) -> str:
-        return " | ".join(self.model.tokenizer.batch_decode(list(map(list, ngrams))))
-
-    def _checked(self, changed: Mapping[str, Any]) -> Mapping[str, Any]:
-        if "views" in changed and not isinstance(self.table, ViewsTable):
-            raise ConfigError(
-                f"--views: for a model whose documents have several identifiers, not for {self.table.scheme}; build some with "
-                "`genir docids build --scheme views`"
-            )
-        foreign = [option_of(name) for name in changed if not hasattr(self.search, name)]
-        if foreign:
-            raise ConfigError(
-                f"{', '.join(foreign)}: not for a model of n-grams, whose scores are log-probabilities put together by SEAL's "
-                "formulas; of the decoding options it takes --num-beams"
-            )
-        return changed
-
-
-def _search_settings(table: Identifiers, config: Mapping[str, Any], where: str) -> GenerativeSettings | NgramSettings:
-    """How a model was set to be searched, by the configuration in its manifest."""
-    if isinstance(table, NgramTable):
-        return from_mapping(NgramSettings, config["ngram"]["search"], where)
-    settings = from_mapping(GenerativeSettings, config["search"], where)
-    return ViewsSettings.of(settings, table.combined) if isinstance(table, ViewsTable) else settings
 
 
 @dataclass(frozen=True)
@@ -162,24 +70,13 @@ def build_retriever(
         settings = {**asdict(dense.settings), "training_seconds": trained}
         return Built(dense, seconds, dense.nbytes, _weight_bytes(dense.encoder.load()[1]), settings)
     if name == "hybrid":
-        return _build_hybrid(dataset, data, encoder, cache, device, bm25)
+        first = build_retriever("bm25", dataset, data, bm25=bm25)
+        second = build_retriever("dense", dataset, data, encoder=encoder, cache=cache, device=device)
+        if dataset.qrels.get("dev"):
+            return build_hybrid(first, second, dataset)[0]
+        halves = HybridRetriever(first.retriever, second.retriever)
+        return fuse(halves, first, second, 0.0, {"tuned_on": "nothing: no dev split"})
     raise unknown_name("retriever", name, [one for one in RETRIEVERS if one != "none"])
-
-
-def load_model_for(name: str, model: Path | None, device: str) -> TrainedModel:
-    """The model folder that `--retriever NAME` searches, `generative` or `ngram`.
-
-    Raises ConfigError where there is none, or where `ngram` is asked of a model that writes other identifiers.
-    """
-    if model is None:
-        raise ConfigError(f"the {name} retriever needs a trained model: give --model DIR (made by `genir train`)")
-    trained = TrainedModel.load(model, device)
-    if name == "ngram" and not isinstance(trained.table, NgramTable):
-        raise ConfigError(
-            f"{model}: writes {trained.table.scheme} identifiers, not n-grams: search it with --retriever generative, or train one "
-            "on identifiers of `genir docids build --scheme ngram`"
-        )
-    return trained
 
 
 def _build_generative(
@@ -201,22 +98,29 @@ def _build_generative(
     return Built(searcher, seconds, index_bytes, _weight_bytes(trained.model), settings)
 
 
-def _build_hybrid(
-    dataset: Dataset, data: Path, encoder: str, cache: Path | None, device: str, bm25: BM25Settings | None
-) -> Built:
-    """BM25 and dense, weight and normalisation tuned on dev; half and half, min-max, where there is no dev split."""
-    first = build_retriever("bm25", dataset, data, bm25=bm25)
-    second = build_retriever("dense", dataset, data, encoder=encoder, cache=cache, device=device)
+def build_hybrid(
+    first: Built, second: Built, dataset: Dataset, measure: str = MEASURE, found: Run | None = None
+) -> tuple[Built, TunedHybrid]:
+    """Two retrievers as one, weight and normalisation tuned on dev; `found` is what the first finds there, if that is known."""
+    queries, qrels = dataset.split("dev"), dataset.qrels["dev"]
     begun = time.monotonic()
-    tuned: TunedHybrid | None = None
-    if dataset.qrels.get("dev"):
-        queries = dataset.split("dev")
-        runs = [built.retriever.search(queries, DEV_DEPTH) for built in (first, second)]
-        tuned = tune_hybrid(runs[0], runs[1], dataset.qrels["dev"])
-    hybrid = HybridRetriever(first.retriever, second.retriever, **({} if tuned is None else tuned.as_settings()))
-    seconds = first.build_seconds + second.build_seconds + time.monotonic() - begun
-    settings = {**asdict(hybrid.settings), "tuned_on": "dev" if tuned else "nothing: no dev split"}
-    return Built(hybrid, seconds, first.index_bytes + second.index_bytes, second.weight_bytes, settings)
+    runs = [found or first.retriever.search(queries, DEV_DEPTH), second.retriever.search(queries, DEV_DEPTH)]
+    best = tune_hybrid(runs[0], runs[1], qrels, measure)
+    seconds = time.monotonic() - begun
+    on_dev = {"tuned_on": f"dev: {measure} {best.value:.4f} of {len(queries)} queries"}
+    hybrid = HybridRetriever(first.retriever, second.retriever, **best.as_settings())
+    return fuse(hybrid, first, second, seconds, on_dev), best
+
+
+def fuse(hybrid: HybridRetriever, first: Built, second: Built, seconds: float, about: Mapping[str, str]) -> Built:
+    """A hybrid of two, with the cost of both and the `seconds` of its own."""
+    return Built(
+        hybrid,
+        first.build_seconds + second.build_seconds + seconds,
+        first.index_bytes + second.index_bytes,
+        first.weight_bytes + second.weight_bytes,
+        {**asdict(hybrid.settings), **about, "first": dict(first.settings), "second": dict(second.settings)},
+    )
 
 
 def check_question(question: str) -> None:

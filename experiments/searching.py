@@ -15,10 +15,10 @@ from experiments.retrieval import (
     build_retriever,
     check_question,
     check_run_path,
-    load_model_for,
     search_one,
     search_split,
 )
+from experiments.trained_model import load_model_for
 from genir.embedding import DEFAULT_ENCODER
 from genir.errors import ConfigError
 from genir.formats import load_dataset

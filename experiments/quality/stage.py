@@ -30,10 +30,10 @@ from docids.views import NAME as VIEWS
 from experiments.data_stage import build_docids
 from experiments.quality.config import FINE_TUNED, QualityConfig, seeded
 from experiments.quality.training_questions import fewer_questions
-from experiments.quality.tuned_baselines import build_baselines, build_hybrid
+from experiments.quality.tuned_baselines import build_baselines
 from experiments.registry import parse_settings
 from experiments.reranking import RerankChoice, rerank
-from experiments.retrieval import Built, build_retriever, is_searched, search_split
+from experiments.retrieval import Built, build_hybrid, build_retriever, is_searched, search_split
 from experiments.training.dense import train_dense
 from experiments.training.model import train_model
 from experiments.training.model_config import ModelConfig

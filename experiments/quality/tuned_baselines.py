@@ -9,16 +9,15 @@ Names: `bm25_default`, `bm25` (tuned), one for every encoder given (e.g. `dense`
 tuned BM25. Training a baseline's parts and tuning them counts as building it.
 """
 
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from experiments.retrieval import DEV_DEPTH, Built, build_retriever
+from experiments.retrieval import DEV_DEPTH, Built, build_hybrid, build_retriever, fuse
 from genir.errors import DataError
-from genir.records import Dataset, Qrels, Query, Run
+from genir.records import Dataset, Qrels, Query
 from retrievers.fusion import HybridRetriever
-from retrievers.tuning import MEASURE, BM25Grid, TunedBM25, TunedHybrid, tune_bm25, tune_hybrid
+from retrievers.tuning import MEASURE, BM25Grid, TunedBM25, TunedHybrid, tune_bm25
 
 _TRAINING_QUESTIONS = 2000  # that BM25 is tuned on at most, beside dev
 
@@ -59,22 +58,8 @@ def build_baselines(
         dense = built[name] = build_retriever("dense", dataset, data, encoder=encoder, cache=cache, device=device)
         built[f"hybrid_{name}"], hybrids[f"hybrid_{name}"] = build_hybrid(bm25, dense, dataset, measure, lexical)
         ranks = HybridRetriever(bm25.retriever, dense.retriever, method="reciprocal-rank")
-        built[f"hybrid_{name}_rrf"] = _fused(ranks, bm25, dense, 0.0, {})
+        built[f"hybrid_{name}_rrf"] = fuse(ranks, bm25, dense, 0.0, {})
     return Baselines(built, tuned, hybrids)
-
-
-def build_hybrid(
-    first: Built, second: Built, dataset: Dataset, measure: str, found: Run | None = None
-) -> tuple[Built, TunedHybrid]:
-    """Two retrievers as one, weight and normalisation tuned on dev; `found` is what the first finds there, if that is known."""
-    queries, qrels = dataset.split("dev"), dataset.qrels["dev"]
-    begun = time.monotonic()
-    runs = [found or first.retriever.search(queries, DEV_DEPTH), second.retriever.search(queries, DEV_DEPTH)]
-    best = tune_hybrid(runs[0], runs[1], qrels, measure)
-    seconds = time.monotonic() - begun
-    on_dev = {"tuned_on": f"dev: {measure} {best.value:.4f} of {len(queries)} queries"}
-    hybrid = HybridRetriever(first.retriever, second.retriever, **best.as_settings())
-    return _fused(hybrid, first, second, seconds, on_dev), best
 
 
 def _to_tune_bm25(dataset: Dataset) -> tuple[list[Query], Qrels]:
@@ -85,14 +70,3 @@ def _to_tune_bm25(dataset: Dataset) -> tuple[list[Query], Qrels]:
     ]
     judged.update(others[:: max(1, -(-len(others) // _TRAINING_QUESTIONS))])
     return [dataset.queries[query_id] for query_id in judged], Qrels(judged)
-
-
-def _fused(hybrid: HybridRetriever, first: Built, second: Built, seconds: float, about: Mapping[str, str]) -> Built:
-    """A hybrid with the cost of both sides."""
-    return Built(
-        hybrid,
-        first.build_seconds + second.build_seconds + seconds,
-        first.index_bytes + second.index_bytes,
-        first.weight_bytes + second.weight_bytes,
-        {**asdict(hybrid.settings), **about, "first": dict(first.settings), "second": dict(second.settings)},
-    )

@@ -18,7 +18,7 @@ import torch
 
 from experiments.data_stage import tell_reused
 from experiments.reranking import planning_of
-from experiments.retrieval import RERANK
+from experiments.trained_model import RERANK
 from experiments.training.examples import DevSet, judged_dev
 from experiments.training.model import DEV_MEASURE, MADE_BY, STAGE, check_same_corpus
 from experiments.training.model_folder import copy_model

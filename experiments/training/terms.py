@@ -19,7 +19,7 @@ import torch
 
 from docids.table import DocIDTable
 from experiments.data_stage import tell_reused
-from experiments.retrieval import RERANK, TERMS, TrainedModel
+from experiments.trained_model import RERANK, TERMS, TrainedModel
 from experiments.training.examples import DevSet, ExamplesConfig, make_examples
 from experiments.training.model import DEV_MEASURE, MADE_BY, STAGE, check_same_corpus
 from experiments.training.model_folder import copy_model

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.identifiers import load_identifiers
-from experiments.retrieval import TrainedModel
+from experiments.trained_model import TrainedModel
 from genir.formats import write_dataset
 from genir.records import Dataset, Document, Qrels, Query
 from tests.tiny_journey import TRAINING, Journey, genir

@@ -105,7 +105,8 @@ def test_bm25_settings_reach_the_retriever_and_the_hybrid(towns: Dataset, data: 
     assert build_retriever("bm25", towns, data, bm25=settings).settings["fields"] == ("title",)
     built = build_retriever("hybrid", towns, data, encoder=str(encoder), bm25=settings)
     assert built.retriever.first.settings == settings  # type: ignore[attr-defined]
-    assert built.settings["tuned_on"] == "dev"
+    assert built.settings["tuned_on"] == "dev: nDCG@10 1.0000 of 2 queries"
+    assert built.settings["first"]["fields"] == ("title",)
 
 
 def test_tune_prints_the_grid_and_writes_it(data: Path, encoder: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from docids.table import DocIDTable
-from experiments.retrieval import TrainedModel
+from experiments.trained_model import TrainedModel
 from experiments.training import terms
 from experiments.training.terms import TermConfig, learn_terms
 from genir.config import from_mapping

@@ -4,7 +4,7 @@ import pytest
 
 from docids.table import DocIDTable
 from docids.views import View, ViewsTable
-from experiments.retrieval import TrainedModel
+from experiments.trained_model import TrainedModel
 from genir.errors import ConfigError
 from genir.records import Query
 from retrievers.generative import GenerativeRetriever, GenerativeSettings
