@@ -4,10 +4,12 @@ A table stands between `<!-- figures: begin NAME -->` and `<!-- figures: end NAM
 """
 
 import json
-import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from experiments.quality.tables import costs_table, parts_table, quality_table
+from experiments.tables import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
 SYSTEMS = {
@@ -65,18 +67,7 @@ ENGINES = {
     "one_stage": "genir, one stage",
 }
 GROUPS = {"single": "1 request", "size_1": "4, one at a time each", "batch_16": "16 requests", "size_8": "32 requests"}
-QUALITY = {
-    "bm25": "BM25, tuned",
-    "dense": "dense, zero-shot",
-    "dense_finetuned": "dense, fine-tuned",
-    "hybrid_zero_shot": "hybrid, zero-shot",
-    "hybrid": "hybrid, fine-tuned",
-    "hybrid_terms": "the same with the generative model's terms for BM25",
-    "generative": "**generative: codes and terms**",
-    "generative_sequence_only": "its codes alone",
-    "generative_terms_only": "its terms alone",
-    "generative_random_ids": "random codes (control)",
-}
+PARTED = ("medquad", "scifact")  # of results/quality: documents with and without training questions
 CLAIMS = {
     "halueval-qa": "HaluEval's questions",
     "halueval-qa-matched": "those of them that differ by at most a word",
@@ -111,7 +102,6 @@ STEPS = {  # data set of results/grounding -> the arm that its steps change, and
     "atlas, joint model": ("joint", "atlas, a joint model"),
 }
 SPENT = {"calls": "model calls", "searches": "searches", "seconds": "seconds"}
-HEADLINE = {"scifact": "nDCG@10", "medquad (consumer)": "nDCG@10"}  # elsewhere Success@1
 
 
 def fill(readme: str, results: Path) -> str:
@@ -123,9 +113,9 @@ def fill(readme: str, results: Path) -> str:
         "constraint": _constraint(_read(results / "decode" / "constraint.json")),
         "generate": _generate(_read(results / "generate" / "ladder.json")),
         "train": _train(_read(results / "train" / "train.json")),
-        "quality": _quality(_read(results / "quality" / "summary.json")),
-        "parts": _parts(results / "quality"),
-        "costs": _costs(_read(results / "quality" / "squad-small.json")["splits"]["test"]["costs"]),
+        "quality": quality_table(_read(results / "quality" / "summary.json")),
+        "parts": parts_table({name: _read(results / "quality" / f"{name}.json") for name in PARTED}),
+        "costs": costs_table(_read(results / "quality" / "squad-small.json")["splits"]["test"]["costs"]),
         "checkers": _checkers(_read(results / "grounding" / "summary.json")["checker"]),
         "readers": _readers({name: _read(results / "readers" / name / "evaluation.json") for name in READERS}),
         "retrievers": _retrievers(_read(results / "grounding" / "summary.json")),
@@ -148,7 +138,7 @@ def _generate(figures: Mapping[str, Any]) -> str:
     for engine, label in ENGINES.items():
         rates = [ladder[dtype]["groups"][group].get(engine) for dtype, group in columns]
         rows.append([label, *("" if rate is None else f"{rate['tokens_per_second']:.0f}" for rate in rates)])
-    return _table(["tokens/s", *(f"{GROUPS[group]}, {dtype}" for dtype, group in columns)], rows)
+    return markdown(["tokens/s", *(f"{GROUPS[group]}, {dtype}" for dtype, group in columns)], rows)
 
 
 def _train(figures: Mapping[str, Any]) -> str:
@@ -158,59 +148,7 @@ def _train(figures: Mapping[str, Any]) -> str:
         [label, f"{rates[name]:.1f}", f"{rates[name] / rates['trainer']:.2f}", f"{later[name] / later['trainer']:.2f}"]
         for name, label in figures["labels"].items()
     ]
-    return _table(["examples/s", "first epoch", "times the Trainer", "later epochs, times"], rows)
-
-
-def _quality(summary: Mapping[str, Any]) -> str:
-    """The headline measure: systems down, data sets across; a star where a system differs from tuned BM25."""
-    names = sorted(summary)
-    rows = []
-    for system, label in QUALITY.items():
-        cells = [label]
-        for name in names:
-            found = summary[name].get(system, {}).get(HEADLINE.get(name, "Success@1"))
-            star = "*" if found and found.get("p_bm25_corrected", 1) < 0.05 else ""
-            cells.append(f"{found['mean']:.3f}{star}" if found else "")
-        rows.append(cells)
-    return _table(["system", *(f"{name}, {HEADLINE.get(name, 'Success@1')}" for name in names)], rows)
-
-
-def _parts(folder: Path) -> str:
-    """The headline measure on questions about documents with and without training questions, of data sets that have both."""
-    columns: dict[tuple[str, str], Mapping[str, Any]] = {}
-    for path in sorted(folder.glob("*.json")):
-        if (
-            path.stem == "summary"
-            or path.name.startswith(("labels-", "ablation-"))
-            or path.name.endswith(".manifest.json")
-        ):
-            continue
-        for split, found in _read(path)["splits"].items():
-            name = path.stem if split == "test" else f"{path.stem} ({split})"
-            if len(found["parts"]) > 1:
-                columns |= {(name, part): rows for part, rows in sorted(found["parts"].items())}
-    rows = [
-        [
-            label,
-            *(
-                f"{found[system][HEADLINE.get(name, 'Success@1')]['mean']:.3f}" if system in found else ""
-                for (name, _), found in columns.items()
-            ),
-        ]
-        for system, label in QUALITY.items()
-    ]
-    return _table(["system", *(f"{name}, {part}, {HEADLINE.get(name, 'Success@1')}" for name, part in columns)], rows)
-
-
-def _costs(costs: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-    """What the systems of one data set cost, seeds averaged: making them, a question, memory for the index and for all."""
-    rows = []
-    for system in filter(costs.__contains__, QUALITY):
-        found = {key: statistics.mean(one[key] for one in costs[system]) for key in costs[system][0]}
-        asked = 1000 * found["search_seconds"] / found["queries"]
-        sizes = [f"{found[key] / 1e6:.1f}" for key in ("index_bytes", "bytes")]
-        rows.append([QUALITY[system], f"{found['build_seconds'] / 60:.1f}", f"{asked:.1f}", *sizes])
-    return _table(["system", "made in, minutes", "a question, ms", "index, MB", "with weights, MB"], rows)
+    return markdown(["examples/s", "first epoch", "times the Trainer", "later epochs, times"], rows)
 
 
 def _checkers(figures: Mapping[str, Any]) -> str:
@@ -225,7 +163,7 @@ def _checkers(figures: Mapping[str, Any]) -> str:
         ]
         for name, found in figures.items()
     ]
-    return _table(["right against wrong claims", "length", "containment", first["name"], *others], rows)
+    return markdown(["right against wrong claims", "length", "containment", first["name"], *others], rows)
 
 
 def _auroc(checker: str, found: Mapping[str, Any]) -> str:
@@ -247,7 +185,7 @@ def _readers(evaluations: Mapping[str, Mapping[str, Any]]) -> str:
             ]
             rows.append([f"{READERS[name]}, {label}", *cells])
     head = ["reader and evidence", "EM", "F1", "EM at its threshold", "F1 at it", "wrong answers"]
-    return _table([*head, "answerable refused", "unanswerable refused"], rows)
+    return markdown([*head, "answerable refused", "unanswerable refused"], rows)
 
 
 def _retrievers(summary: Mapping[str, Any]) -> str:
@@ -257,7 +195,7 @@ def _retrievers(summary: Mapping[str, Any]) -> str:
     for name, label in RETRIEVERS.items():
         arms = [summary[dataset][f"{name}{ending}"] for dataset, ending in ANSWERING.values()]
         rows.append([label, *(_mean(found, measure) for found in arms for measure in measures)])
-    return _table(["evidence", *(f"{reader}: {measure}" for reader in ANSWERING for measure in measures)], rows)
+    return markdown(["evidence", *(f"{reader}: {measure}" for reader in ANSWERING for measure in measures)], rows)
 
 
 def _mitigations(summary: Mapping[str, Any]) -> str:
@@ -274,7 +212,7 @@ def _mitigations(summary: Mapping[str, Any]) -> str:
                     rows.append(
                         [row.removeprefix(f"{arm} + "), *(_mean(found, measure) for measure in measures), *costs]
                     )
-    return _table(["reader, and what each step makes of it", *measures, *SPENT.values()], rows)
+    return markdown(["reader, and what each step makes of it", *measures, *SPENT.values()], rows)
 
 
 def _mean(found: Mapping[str, Any], measure: str) -> str:
@@ -293,7 +231,7 @@ def _schemes(summary: Mapping[str, Any]) -> str:
         for name, label in SYSTEMS.items()
         if name in systems
     ]
-    return _table(["system", *measures], rows)
+    return markdown(["system", *measures], rows)
 
 
 def _grounding(grounding: Mapping[str, Any]) -> str:
@@ -303,7 +241,7 @@ def _grounding(grounding: Mapping[str, Any]) -> str:
         [label, *("" if arms[name][measure] is None else f"{arms[name][measure]:.3f}" for measure in measures)]
         for name, label in ARMS.items()
     ]
-    return _table(["evidence", *measures], rows)
+    return markdown(["evidence", *measures], rows)
 
 
 def _decode(folder: Path) -> str:
@@ -317,7 +255,7 @@ def _decode(folder: Path) -> str:
         )
     for key, label in FACTS.items():
         rows.append([label, *(f"{figures[key]:.3f}" for figures in cases.values())])
-    return _table(head, rows)
+    return markdown(head, rows)
 
 
 def _case(settings: Mapping[str, Any]) -> str:
@@ -334,12 +272,7 @@ def _constraint(figures: Mapping[str, Any]) -> str:
         rows.append(
             [f"{row['docs']:,}", *cells, f"{beside['step_us']:.0f} / {beside['search_ms']:.0f}" if beside else ""]
         )
-    return _table(["identifiers", *CONSTRAINT, "STATIC's step / search"], rows)
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    return markdown(["identifiers", *CONSTRAINT, "STATIC's step / search"], rows)
 
 
 def _read(path: Path) -> Any:

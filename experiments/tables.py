@@ -111,3 +111,9 @@ def _is_numeric(rows: Sequence[Mapping[str, Any]], key: str) -> bool:
     return bool(values) and all(
         value is None or (isinstance(value, int | float) and value is not True) for value in values
     )
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)

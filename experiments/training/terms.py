@@ -4,17 +4,22 @@ The sets start as BM25's with phrases, its parameters chosen on the dev split; a
 weight of sequences against terms is chosen on the dev split by searching it. What is learnt are weights alone: a document's set is
 every word and phrase of it, before and after. Everything else of the model stays as it is.
 
+With strong sequences near to everything does equally well beside them, on a small dev split by chance: a setting is chosen where it
+is better by more than the standard error of the difference, and within that by what terms find alone.
+
 Invariant: the head before any training is searched too, and kept where the trained one is no better, so that the dev figures that
 are reported are those of the search that the model will do, and the last is never below the first. While it trains, a head is
 measured by exhaustive scoring without the decoder's correction, which is quick.
 """
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from docids.table import DocIDTable
@@ -39,7 +44,8 @@ from genir.training import BEST, CHECKPOINT, TrainingConfig, discard_checkpoint,
 from retrievers.generative import GenerativeSettings
 from retrievers.planning import PlanningRetriever
 
-_WEIGHTS = (0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0)  # of sequences, terms being 1
+# Of sequences, terms being 1.
+_WEIGHTS = (0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0, 192.0, 256.0)
 _GRID: dict[str, tuple[Any, ...]] = {
     "boosts": ((1.0, 1.0), (2.0, 1.0), (4.0, 1.0), (1.0, 0.0)),  # title, text
     "phrase_weight": (0.0, 0.25, 0.5, 0.75, 1.0),
@@ -137,14 +143,16 @@ def learn_terms(
     sets, weight = TermSets.weigh(counts, config.sets), 0.0
     if dev.queries:
         bench = _DevBench(trainee_of(sets), dev)
-        chosen, weight = bench.choose(config.sets, counts) if config.tune else (config.sets, bench.best(sets)[1])
+        chosen, weight = bench.choose(config.sets, counts) if config.tune else (config.sets, bench.best(sets).weight)
         sets = TermSets.weigh(counts, chosen)
     trainee = trainee_of(sets)
     bench = _DevBench(trainee, dev)
     before = _searched(trained, trainee.untrained(sets).eval(), dev, weight)
     objective = TermObjective(trainee, right, weight if config.joint else 0.0)
-    progress = train(trainee, objective, examples, lambda: bench.best()[0], config.training, folder, resume, made_of)
-    now = _searched(trained, trainee.head.eval(), dev, bench.best()[1]) if progress.best_step else before
+    progress = train(
+        trainee, objective, examples, lambda: bench.best().figure, config.training, folder, resume, made_of
+    )
+    now = _searched(trained, trainee.head.eval(), dev, bench.best().weight) if progress.best_step else before
     learnt = progress.best_step > 0 and (now.figure > before.figure or not dev.queries)
     found = now if learnt else before
     facts = {
@@ -202,6 +210,26 @@ def _searched(trained: TrainedModel, head: TermHead, dev: DevSet, start: float) 
     return _Searched(head, curve)
 
 
+@dataclass(frozen=True)
+class _Tried:
+    """What the dev queries' best documents are worth: with sequences at the best weight, query by query, and by terms alone."""
+
+    weight: float
+    values: np.ndarray  # (queries,)
+    alone: float
+
+    @property
+    def figure(self) -> float:
+        """The mean over the queries."""
+        return round(float(self.values.mean()), 6)
+
+    def beats(self, other: "_Tried") -> bool:
+        """By more than the standard error of the queries' differences; within it, by what terms find alone."""
+        gains = self.values - other.values
+        noise = gains.std(ddof=1) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
+        return bool(gains.mean() > noise or (abs(gains.mean()) <= noise and self.alone > other.alone))
+
+
 class _DevBench:
     """The dev queries, read once: figures of terms with sequences at several weights, by exhaustive scoring."""
 
@@ -212,20 +240,19 @@ class _DevBench:
         self.sequences = [trainee.sequence_scores(pooled) for _, pooled in parts]
 
     @torch.no_grad()
-    def best(self, sets: TermSets | None = None) -> tuple[float, float]:
-        """The best figure and its weight; of `sets` before any training, or of the trainee's head as it is."""
+    def best(self, sets: TermSets | None = None) -> _Tried:
+        """At the weight that is best; of `sets` before any training, or of the trainee's head as it is."""
         head = self.trainee.head
         if sets is not None:
             head = self.trainee.untrained(sets)
         terms = [head(asked) for asked in self.asked]
-        figures = {weight: self._figure(terms, weight) for weight in _WEIGHTS}
-        weight = max(figures, key=lambda one: figures[one])
-        return figures[weight], weight
+        found = {weight: self._values(terms, weight) for weight in _WEIGHTS}
+        weight = max(found, key=lambda one: round(float(found[one].mean()), 6))
+        return _Tried(weight, found[weight], float(found[0.0].mean()))
 
     def choose(self, start: TermSetSettings, counts: TermCounts) -> tuple[TermSetSettings, float]:
         """Settings chosen one after another, and the weight that goes with them."""
-        settings = start
-        figure, weight = self.best(TermSets.weigh(counts, settings))
+        settings, best = start, self.best(TermSets.weigh(counts, start))
         for name, values in _GRID.items():
             for value in values:
                 changed = (
@@ -235,11 +262,12 @@ class _DevBench:
                 if tried == settings:
                     continue
                 found = self.best(TermSets.weigh(counts, tried))
-                if found[0] > figure:
-                    settings, (figure, weight) = tried, found
-        return settings, weight
+                if found.beats(best):
+                    settings, best = tried, found
+        return settings, best.weight
 
-    def _figure(self, terms: Sequence[torch.Tensor], weight: float) -> float:
+    def _values(self, terms: Sequence[torch.Tensor], weight: float) -> np.ndarray:
+        """Shape (queries,): the measure of each."""
         ids = self.trainee.head.sets.doc_ids
         rankings = {}
         queries = iter(self.dev.queries)
@@ -248,7 +276,8 @@ class _DevBench:
             for places, values in zip(best.indices.tolist(), best.values.tolist(), strict=True):
                 ranked = {ids[place]: value for place, value in zip(places, values, strict=True)}
                 rankings[next(queries).query_id] = Run.rank(ranked, 10)
-        return round(evaluate(Run("terms", rankings), self.dev.qrels, [DEV_MEASURE]).means[DEV_MEASURE], 6)
+        found = evaluate(Run("terms", rankings), self.dev.qrels, [DEV_MEASURE]).per_query[DEV_MEASURE]
+        return np.array([found[query] for query in self.dev.qrels])
 
 
 def _batches(queries: Sequence[Query]) -> list[Sequence[Query]]:
