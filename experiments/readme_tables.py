@@ -67,7 +67,6 @@ ENGINES = {
     "one_stage": "genir, one stage",
 }
 GROUPS = {"single": "1 request", "size_1": "4, one at a time each", "batch_16": "16 requests", "size_8": "32 requests"}
-PARTED = ("medquad", "scifact")  # of results/quality: documents with and without training questions
 CLAIMS = {
     "halueval-qa": "HaluEval's questions",
     "halueval-qa-matched": "those of them that differ by at most a word",
@@ -106,6 +105,8 @@ SPENT = {"calls": "model calls", "searches": "searches", "seconds": "seconds"}
 
 def fill(readme: str, results: Path) -> str:
     """The README's text with every table made anew from `results`."""
+    quality = _read(results / "quality" / "summary.json")
+    datasets = sorted({name.partition(" (")[0] for name in quality})
     tables = {
         "schemes": _schemes(_read(results / "schemes" / "summary.json")),
         "grounding": _grounding(_read(results / "demo" / "grounding.json")),
@@ -113,8 +114,8 @@ def fill(readme: str, results: Path) -> str:
         "constraint": _constraint(_read(results / "decode" / "constraint.json")),
         "generate": _generate(_read(results / "generate" / "ladder.json")),
         "train": _train(_read(results / "train" / "train.json")),
-        "quality": quality_table(_read(results / "quality" / "summary.json")),
-        "parts": parts_table({name: _read(results / "quality" / f"{name}.json") for name in PARTED}),
+        "quality": quality_table(quality),
+        "parts": parts_table({name: _read(results / "quality" / f"{name}.json") for name in datasets}),
         "costs": costs_table(_read(results / "quality" / "squad-small.json")["splits"]["test"]["costs"]),
         "checkers": _checkers(_read(results / "grounding" / "summary.json")["checker"]),
         "readers": _readers({name: _read(results / "readers" / name / "evaluation.json") for name in READERS}),

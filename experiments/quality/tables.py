@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.tables import markdown
 
-SYSTEMS = {
+LABELS = {
     "bm25": "BM25, tuned",
     "dense": "dense, zero-shot",
     "dense_finetuned": "dense, fine-tuned",
@@ -25,7 +25,7 @@ def quality_table(summary: Mapping[str, Any]) -> str:
     """The headline measure: systems down, data sets across; a star where a system differs from tuned BM25."""
     names = sorted(summary)
     rows = []
-    for system, label in SYSTEMS.items():
+    for system, label in LABELS.items():
         cells = [label]
         for name in names:
             found = summary[name].get(system, {}).get(HEADLINE.get(name, "Success@1"))
@@ -48,48 +48,23 @@ def parts_table(results: Mapping[str, Any]) -> str:
     return _by_system(columns)
 
 
-def labels_table(figures: Mapping[str, Any]) -> str:
-    """The headline measure of the test split: systems down, shares of the training questions across."""
-    columns = {}
-    for name, rows in figures.items():
-        dataset, _, share = name.partition(", share ")
-        measure = HEADLINE.get(dataset, "Success@1")
-        columns[f"{dataset}, {100 * float(share):g} %, {measure}"] = _means(rows, measure)
-    return _by_system(columns)
-
-
-def ablation_table(results: Mapping[str, Any]) -> str:
-    """Success@1 of the test split, what each switch changes of it, with and without terms; a star where it is significant, corrected."""
-    figures, rows = results["splits"]["test"], []
-    for name, about in results["rows"].items():
-        cells = [name, about["base"] or ""]
-        for ending in ("", ", codes alone"):
-            found = figures.get(name + ending, {}).get("Success@1")
-            before = about["base"] and figures[about["base"] + ending]["Success@1"]["mean"]
-            star = "*" if found and found.get(f"p_{about['base']}{ending}_corrected", 1) < 0.05 else ""
-            cells.append(f"{found['mean']:.3f}" if found else "")
-            cells.append(f"{found['mean'] - before:+.3f}{star}" if found and before is not None else "")
-        rows.append(cells)
-    return markdown(["switch", "compared with", "Success@1", "difference", "codes alone", "difference"], rows)
-
-
 def costs_table(costs: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """What the systems of one data set cost, seeds averaged: making them, a question, memory for the index and for all."""
     rows = []
-    for system in filter(costs.__contains__, SYSTEMS):
+    for system in filter(costs.__contains__, LABELS):
         found = {key: statistics.mean(one[key] for one in costs[system]) for key in costs[system][0]}
         asked = 1000 * found["search_seconds"] / found["queries"]
         sizes = [f"{found[key] / 1e6:.1f}" for key in ("index_bytes", "bytes")]
-        rows.append([SYSTEMS[system], f"{found['build_seconds'] / 60:.1f}", f"{asked:.1f}", *sizes])
+        rows.append([LABELS[system], f"{found['build_seconds'] / 60:.1f}", f"{asked:.1f}", *sizes])
     return markdown(["system", "made in, minutes", "a question, ms", "index, MB", "with weights, MB"], rows)
 
 
 def _means(rows: Mapping[str, Any], measure: str) -> list[str]:
     """Every system's mean; nothing for those that are not there."""
-    return [f"{rows[system][measure]['mean']:.3f}" if system in rows else "" for system in SYSTEMS]
+    return [f"{rows[system][measure]['mean']:.3f}" if system in rows else "" for system in LABELS]
 
 
 def _by_system(columns: Mapping[str, Sequence[str]]) -> str:
     """Systems down; those that no column has are left out."""
-    rows = [list(cells) for cells in zip(SYSTEMS.values(), *columns.values(), strict=True)]
+    rows = [list(cells) for cells in zip(LABELS.values(), *columns.values(), strict=True)]
     return markdown(["system", *columns], [row for row in rows if any(row[1:])])

@@ -5,7 +5,8 @@ weight of sequences against terms is chosen on the dev split by searching it. Wh
 every word and phrase of it, before and after. Everything else of the model stays as it is.
 
 With strong sequences near to everything does equally well beside them, on a small dev split by chance: a setting is chosen where it
-is better by more than the standard error of the difference, and within that by what terms find alone.
+is better by more than the standard error of the difference, and within that by what terms find alone. Known gap: each is compared
+with the one taken before, so that several losses within the noise may add up.
 
 Invariant: the head before any training is searched too, and kept where the trained one is no better, so that the dev figures that
 are reported are those of the search that the model will do, and the last is never below the first. While it trains, a head is
@@ -211,7 +212,7 @@ def _searched(trained: TrainedModel, head: TermHead, dev: DevSet, start: float) 
 
 
 @dataclass(frozen=True)
-class _Tried:
+class Tried:
     """What the dev queries' best documents are worth: with sequences at the best weight, query by query, and by terms alone."""
 
     weight: float
@@ -223,7 +224,7 @@ class _Tried:
         """The mean over the queries."""
         return round(float(self.values.mean()), 6)
 
-    def beats(self, other: "_Tried") -> bool:
+    def beats(self, other: "Tried") -> bool:
         """By more than the standard error of the queries' differences; within it, by what terms find alone."""
         gains = self.values - other.values
         noise = gains.std(ddof=1) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
@@ -240,7 +241,7 @@ class _DevBench:
         self.sequences = [trainee.sequence_scores(pooled) for _, pooled in parts]
 
     @torch.no_grad()
-    def best(self, sets: TermSets | None = None) -> _Tried:
+    def best(self, sets: TermSets | None = None) -> Tried:
         """At the weight that is best; of `sets` before any training, or of the trainee's head as it is."""
         head = self.trainee.head
         if sets is not None:
@@ -248,7 +249,7 @@ class _DevBench:
         terms = [head(asked) for asked in self.asked]
         found = {weight: self._values(terms, weight) for weight in _WEIGHTS}
         weight = max(found, key=lambda one: round(float(found[one].mean()), 6))
-        return _Tried(weight, found[weight], float(found[0.0].mean()))
+        return Tried(weight, found[weight], float(found[0.0].mean()))
 
     def choose(self, start: TermSetSettings, counts: TermCounts) -> tuple[TermSetSettings, float]:
         """Settings chosen one after another, and the weight that goes with them."""

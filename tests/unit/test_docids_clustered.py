@@ -96,6 +96,15 @@ def test_sums_have_length_one_and_fit_directions_as_well() -> None:
     assert mean_cosine(vectors, unit) > mean_cosine(vectors, free) - 0.005
 
 
+def test_codes_that_say_little_bring_lengths_nearer_to_each_other_all_the_same() -> None:
+    vectors = cloud()
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    greedy = residual_quantise(vectors, levels=4, codes=16)
+    free, unit = (refit_codebooks(vectors, greedy, unit_length=kept).reconstruct() for kept in (False, True))
+    assert np.linalg.norm(unit, axis=1).std() < 0.6 * np.linalg.norm(free, axis=1).std()
+    assert mean_cosine(vectors, unit) > mean_cosine(vectors, free) - 0.05
+
+
 def test_a_sum_of_length_zero_stays_one() -> None:
     vectors = np.array([[1.0, 0.0], [-1.0, 0.0]], dtype=np.float32)
     opposite = Quantisation(np.zeros((2, 1), dtype=np.int64), np.zeros((1, 1, 2), dtype=np.float32))

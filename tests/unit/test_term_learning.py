@@ -4,13 +4,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from docids.table import DocIDTable
 from experiments.trained_model import TrainedModel
 from experiments.training import terms
-from experiments.training.terms import TermConfig, learn_terms
+from experiments.training.terms import TermConfig, Tried, learn_terms
 from genir.config import from_mapping
 from genir.errors import ConfigError
 from genir.measures import evaluate
@@ -166,3 +167,31 @@ def _weighing(head: TermHead, weight: float) -> TermHead:
 def test_query_writers_and_their_filter_are_refused(table: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"model-free pseudo-queries alone: leave out \[examples.generator\]"):
         from_mapping(TermConfig, {"examples": table}, "terms.toml")
+
+
+@pytest.mark.parametrize(
+    ("gains", "alone", "better"),
+    [
+        ((0.5, 0.5, 0.5, 0.25), 0.1, True),  # .4375 with a standard error of .0625: whatever terms find alone
+        ((-0.5, -0.5, -0.5, -0.25), 0.9, False),
+        ((0.5, -0.5, 0.25, 0.0), 0.9, True),  # .0625 with one of .2135: terms alone decide
+        ((0.5, -0.5, 0.25, 0.0), 0.1, False),
+        ((-0.5, 0.5, -0.25, 0.0), 0.9, True),
+        ((0.0, 0.0, 0.0, 0.0), 0.5, False),  # what was there stays
+        ((0.25,), 0.1, True),  # one query has no noise
+    ],
+)
+def test_within_the_noise_terms_are_chosen_by_what_they_find_alone(
+    gains: tuple[float, ...], alone: float, better: bool
+) -> None:
+    before = Tried(8.0, np.full(len(gains), 0.5), 0.5)
+    assert Tried(12.0, before.values + np.array(gains), alone).beats(before) == better
+
+
+def test_terms_that_find_nothing_alone_are_not_chosen_beside_perfect_sequences(encoder: Path, tmp_path: Path) -> None:
+    """Titles name no town: beside sequences that find everything, all settings do equally well."""
+    blind = replace(CONFIG, tune=True, sets=TermSetSettings(title_boost=1.0, text_boost=0.0))
+    blind = replace(blind, training=replace(CONFIG.training, epochs=0))
+    _, facts, _ = learn(trained(encoder, shift=0), tmp_path, blind)
+    assert facts["terms_exhaustive_dev"]["start"] == 1.0
+    assert facts["terms_start"]["text_boost"] == 1.0
