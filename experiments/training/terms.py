@@ -4,9 +4,8 @@ The sets start as BM25's with phrases, its parameters chosen on the dev split; a
 weight of sequences against terms is chosen on the dev split by searching it. What is learnt are weights alone: a document's set is
 every word and phrase of it, before and after. Everything else of the model stays as it is.
 
-With strong sequences near to everything does equally well beside them, on a small dev split by chance: a setting is chosen where it
-is better by more than the standard error of the difference, and within that by what terms find alone. Known gap: each is compared
-with the one taken before, so that several losses within the noise may add up.
+With strong sequences near to everything does equally well beside them, on a small dev split by chance: of the settings tried,
+those within the standard error of the difference of the best are equals, and of equals the one whose terms find most alone is chosen.
 
 Invariant: the head before any training is searched too, and kept where the trained one is no better, so that the dev figures that
 are reported are those of the search that the model will do, and the last is never below the first. While it trains, a head is
@@ -15,7 +14,7 @@ measured by exhaustive scoring without the decoder's correction, which is quick.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -224,11 +223,17 @@ class Tried:
         """The mean over the queries."""
         return round(float(self.values.mean()), 6)
 
-    def beats(self, other: "Tried") -> bool:
-        """By more than the standard error of the queries' differences; within it, by what terms find alone."""
-        gains = self.values - other.values
-        noise = gains.std(ddof=1) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
-        return bool(gains.mean() > noise or (abs(gains.mean()) <= noise and self.alone > other.alone))
+    def equals(self, best: "Tried") -> bool:
+        """Whether `best` is better by no more than the standard error of the queries' differences."""
+        lost = best.values - self.values
+        noise = lost.std(ddof=1) / math.sqrt(len(lost)) if len(lost) > 1 else 0.0
+        return bool(lost.mean() <= noise)
+
+
+def best_of_equals(tried: Mapping[TermSetSettings, Tried]) -> TermSetSettings:
+    """Of the settings no worse than the best, but for noise, those whose terms find most alone; the first of several."""
+    best = max(tried.values(), key=lambda one: one.figure)
+    return max((one for one in tried if tried[one].equals(best)), key=lambda one: tried[one].alone)
 
 
 class _DevBench:
@@ -253,19 +258,17 @@ class _DevBench:
 
     def choose(self, start: TermSetSettings, counts: TermCounts) -> tuple[TermSetSettings, float]:
         """Settings chosen one after another, and the weight that goes with them."""
-        settings, best = start, self.best(TermSets.weigh(counts, start))
+        settings, tried = start, {start: self.best(TermSets.weigh(counts, start))}
         for name, values in _GRID.items():
             for value in values:
                 changed = (
                     {name: value} if name != "boosts" else dict(zip(("title_boost", "text_boost"), value, strict=True))
                 )
-                tried = replace(settings, **changed)
-                if tried == settings:
-                    continue
-                found = self.best(TermSets.weigh(counts, tried))
-                if found.beats(best):
-                    settings, best = tried, found
-        return settings, best.weight
+                one = replace(settings, **changed)
+                if one not in tried:
+                    tried[one] = self.best(TermSets.weigh(counts, one))
+            settings = best_of_equals(tried)
+        return settings, tried[settings].weight
 
     def _values(self, terms: Sequence[torch.Tensor], weight: float) -> np.ndarray:
         """Shape (queries,): the measure of each."""

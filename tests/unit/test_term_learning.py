@@ -11,7 +11,7 @@ import torch
 from docids.table import DocIDTable
 from experiments.trained_model import TrainedModel
 from experiments.training import terms
-from experiments.training.terms import TermConfig, Tried, learn_terms
+from experiments.training.terms import TermConfig, Tried, best_of_equals, learn_terms
 from genir.config import from_mapping
 from genir.errors import ConfigError
 from genir.measures import evaluate
@@ -170,22 +170,33 @@ def test_query_writers_and_their_filter_are_refused(table: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize(
-    ("gains", "alone", "better"),
+    ("losses", "alone", "chosen"),
     [
-        ((0.5, 0.5, 0.5, 0.25), 0.1, True),  # .4375 with a standard error of .0625: whatever terms find alone
-        ((-0.5, -0.5, -0.5, -0.25), 0.9, False),
-        ((0.5, -0.5, 0.25, 0.0), 0.9, True),  # .0625 with one of .2135: terms alone decide
-        ((0.5, -0.5, 0.25, 0.0), 0.1, False),
-        ((-0.5, 0.5, -0.25, 0.0), 0.9, True),
-        ((0.0, 0.0, 0.0, 0.0), 0.5, False),  # what was there stays
-        ((0.25,), 0.1, True),  # one query has no noise
+        ((0.5, 0.5, 0.5, 0.25), 0.9, "best"),  # .4375 with a standard error of .0625: whatever terms find alone
+        ((0.5, -0.5, 0.25, 0.0), 0.9, "other"),  # .0625 with one of .2135: terms alone decide
+        ((0.5, -0.5, 0.25, 0.0), 0.1, "best"),
+        ((0.0, 0.0, 0.0, 0.0), 0.9, "other"),
+        ((0.0, 0.0, 0.0, 0.0), 0.5, "best"),  # the first of equals in everything
+        ((0.25,), 0.9, "best"),  # one query has no noise
     ],
 )
 def test_within_the_noise_terms_are_chosen_by_what_they_find_alone(
-    gains: tuple[float, ...], alone: float, better: bool
+    losses: tuple[float, ...], alone: float, chosen: str
 ) -> None:
-    before = Tried(8.0, np.full(len(gains), 0.5), 0.5)
-    assert Tried(12.0, before.values + np.array(gains), alone).beats(before) == better
+    best = Tried(8.0, np.full(len(losses), 0.5), 0.5)
+    settings = {"best": TermSetSettings(k1=1.0), "other": TermSetSettings(k1=2.0)}
+    tried = {settings["best"]: best, settings["other"]: Tried(12.0, best.values - np.array(losses), alone)}
+    assert best_of_equals(tried) == settings[chosen]
+
+
+def test_losses_within_the_noise_do_not_add_up() -> None:
+    """Each equals the one before, .125 with a standard error of .239, .25 with .270; the last not the best, .375 with .072."""
+    one, two, three = (0.5, 0.5, 0.5, 0.5), (0.0, 1.0, 0.0, 0.5), (0.0, 0.0, 0.25, 0.25)
+    values = [Tried(1.0, np.array(values), alone) for values, alone in ((one, 0.1), (two, 0.2), (three, 0.3))]
+    settings = [TermSetSettings(k1=float(place)) for place in range(3)]
+    assert values[1].equals(values[0])
+    assert values[2].equals(values[1])
+    assert best_of_equals(dict(zip(settings, values, strict=True))) == settings[1]
 
 
 def test_terms_that_find_nothing_alone_are_not_chosen_beside_perfect_sequences(encoder: Path, tmp_path: Path) -> None:
