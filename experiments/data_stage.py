@@ -27,6 +27,7 @@ from genir.formats import dataset_sha256, load_dataset, write_dataset
 from genir.importers import import_source
 from genir.inspection import inspect
 from genir.manifest import MANIFEST, check_out, is_current, read_manifest, sha256_of, write_manifest
+from genir.protocols import DocIDScheme
 from genir.records import Dataset
 
 MADE_BY = "genir docids build"
@@ -61,11 +62,11 @@ def inspect_data(folder: Path) -> dict[str, Any]:
 def build_docids(
     data: Path, out: Path, scheme: str, settings: Sequence[str], encoder: str, cache: Path | None
 ) -> dict[str, Any]:
-    """Assign identifiers to the corpus in `data`, unless `out` is current; returns the manifest."""
+    """Assign identifiers to the corpus in `data`, unless `out` is current: of the same scheme and all its settings, said or not."""
     chosen = parse_settings(settings)
     made = make_scheme(scheme, chosen, encoder, cache)
     corpus = load_dataset(data).corpus
-    config = {"scheme": scheme, "settings": chosen, "encoder": encoder}
+    config = {"scheme": scheme, "settings": _settings_of(made), "encoder": encoder}
     inputs = {"corpus": sha256_of(data / "corpus.jsonl")}
     embeds_with = getattr(made, "encoder", None)  # only schemes that embed documents have one
     if isinstance(embeds_with, TextEncoder):
@@ -89,6 +90,11 @@ def build_docids(
         _warn_of_collisions(figures)
         _warn_of_idle_codes(one_each(table), figures)
     return write_manifest(out, "docids", config, inputs, seed, **figures)
+
+
+def _settings_of(scheme: DocIDScheme) -> dict[str, Any]:
+    """Every field but the encoder, whose fingerprint is an input."""
+    return {name: value for name, value in vars(scheme).items() if name not in ("name", "encoder")}
 
 
 @contextmanager

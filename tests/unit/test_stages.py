@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from docids.numeric import NumericScheme
 from experiments.data_stage import build_docids, import_data
 from genir.embedding import encoder_fingerprint
 from genir.errors import ArtefactError, DataError
@@ -48,12 +49,24 @@ def test_identifiers_are_made_again_only_for_another_corpus_scheme_or_setting(
     first = build()
     made = (out / "manifest.json").stat().st_mtime_ns
     assert build() == first
+    assert build("numeric", "zero_padded=false") == first  # the default, said
     assert (out / "manifest.json").stat().st_mtime_ns == made
     assert build("numeric", "zero_padded=true") == first.replace("'zero_padded': False", "'zero_padded': True")
     assert (out / "manifest.json").stat().st_mtime_ns > made
     corpus = tiny_folder / "corpus.jsonl"
     corpus.write_text(corpus.read_text() + '{"_id": "d5", "text": "Rome."}\n')
     assert "'documents': 5" in build()
+
+
+def test_identifiers_are_made_again_where_a_default_has_changed(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made() -> dict[str, Any]:
+        return build_docids(tiny_folder, tmp_path / "docids", "numeric", (), "no encoder", None)
+
+    assert made()["config"]["settings"] == {"zero_padded": False}
+    monkeypatch.setattr(NumericScheme.__init__, "__defaults__", (True,))
+    assert made()["config"]["settings"] == {"zero_padded": True}
 
 
 def test_identifiers_are_made_again_for_a_deleted_file_another_encoder_or_another_seed(
