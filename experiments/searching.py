@@ -101,7 +101,7 @@ class Search:
         return search_split(built, dataset, split, k, out, {"corpus": sha256_of(data / "corpus.jsonl")})
 
     def _built(self, *splits: str) -> tuple[Dataset, Path, Built]:
-        if self.reranker is None:
+        if self.reranker is None or self.reranker.kind != "head":
             check_model_is_searched(self.retriever, self.model)
         if self.data is None:
             raise ConfigError("--data DIR is needed here: the folder made by `genir data import`")

@@ -149,3 +149,9 @@ def test_what_a_retriever_would_leave_unread_is_refused(finished: Journey, comma
     assert genir(*asked, "--model", finished.model).fault == unread
     beams = "--num-beams: for the generative retriever only; --retriever is bm25"
     assert genir(*asked, "--num-beams", "2").fault == beams
+
+
+def test_a_model_is_unread_beside_a_reranker_of_other_weights(finished: Journey) -> None:
+    asked = ("search", "Where is Oslo?", "--data", finished.data, "--retriever", "bm25", "--model", finished.model)
+    assert "bm25 searches no model" in genir(*asked, "--rerank", "cross-encoder:nowhere").fault
+    assert "has no rerank head" in genir(*asked, "--rerank", "head").fault

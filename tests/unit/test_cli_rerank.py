@@ -70,7 +70,9 @@ def train(journey: Journey, out: str = "reranking", model: str = "planned", data
 
 
 def search(journey: Journey, out: Path, *options: object) -> Outcome:
-    where = ("--data", journey.data, "--encoder", journey.encoder, "--model", journey.root / "reranking")
+    where = ("--data", journey.data, "--encoder", journey.encoder)
+    if {"generative", "head"} & set(options):
+        where = (*where, "--model", journey.root / "reranking")
     return genir("search", *where, "--split", "test", "--out", out, "-k", 6, *options)
 
 
