@@ -54,13 +54,12 @@ class HierarchicalScheme:
     encoder: TextEncoder = field(default_factory=TextEncoder)
     name: str = field(default="hierarchical", init=False)
 
-    def assign(self, corpus: Sequence[Document]) -> DocIDTable:
-        """Identifiers with tokens level * branching + code.
-
-        Raises DataError for a bad corpus, ConfigError for a bad branching.
-        """
+    def __post_init__(self) -> None:
         if self.branching < 2:
             raise ConfigError(f"hierarchical identifiers need a branching of 2 or more, got {self.branching}")
+
+    def assign(self, corpus: Sequence[Document]) -> DocIDTable:
+        """Identifiers with tokens level * branching + code. Raises DataError for a bad corpus."""
         doc_ids = doc_ids_of(corpus)
         codes = hierarchical_codes(corpus_vectors(corpus, self.encoder), self.branching, self.seed, self.iterations)
         depth = max(map(len, codes))

@@ -74,11 +74,7 @@ class KeyTermScheme:
     min_documents: int = 2
     name: str = field(default="key-terms", init=False)
 
-    def assign(self, corpus: Sequence[Document]) -> DocIDTable:
-        """Identifiers over a vocabulary of terms, the commonest first, and of numbers "#1", "#2", ... behind them.
-
-        Raises DataError for a bad corpus and ConfigError for bad settings.
-        """
+    def __post_init__(self) -> None:
         if self.order not in _ORDERS:
             raise unknown_name("order of key terms", self.order, _ORDERS)
         if self.terms < 1 or self.min_documents < 1:
@@ -86,6 +82,12 @@ class KeyTermScheme:
                 f"key-terms identifiers need terms and min_documents of 1 or more, got {self.terms} and "
                 f"{self.min_documents}"
             )
+
+    def assign(self, corpus: Sequence[Document]) -> DocIDTable:
+        """Identifiers over a vocabulary of terms, the commonest first, and of numbers "#1", "#2", ... behind them.
+
+        Raises DataError for a bad corpus.
+        """
         doc_ids = doc_ids_of(corpus)
         counts = [Counter(terms(document.title_and_text)) for document in corpus]
         frequency = Counter(term for count in counts for term in count)

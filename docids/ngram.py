@@ -112,13 +112,15 @@ class NgramScheme:
     titles: bool = True
     name: str = field(default=NAME, init=False)
 
+    def __post_init__(self) -> None:
+        if self.longest < 1:
+            raise ConfigError(f"n-gram identifiers have one token or more: expected longest >= 1, got {self.longest}")
+
     def assign(self, corpus: Sequence[Document]) -> NgramTable:
         """The n-grams of the whole corpus.
 
-        Raises DataError for a bad corpus, ConfigError for bad settings, ArtefactError where there is no such tokenizer.
+        Raises DataError for a bad corpus, ArtefactError where there is no such tokenizer.
         """
-        if self.longest < 1:
-            raise ConfigError(f"n-gram identifiers have one token or more: expected longest >= 1, got {self.longest}")
         doc_ids = doc_ids_of(corpus)
         tokenizer = load_tokenizer(self.tokenizer)
         mark = tokenizer.sep_token_id if tokenizer.eos_token_id is None else tokenizer.eos_token_id

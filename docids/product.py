@@ -123,14 +123,17 @@ class ProductScheme:
     encoder: TextEncoder = field(default_factory=TextEncoder)
     name: str = field(default="product", init=False)
 
+    def __post_init__(self) -> None:
+        check_room(1, self.levels, self.codes)
+        if self.rotation not in _ROTATIONS:
+            raise unknown_name("rotation", self.rotation, _ROTATIONS)
+
     def assign(self, corpus: Sequence[Document]) -> DocIDTable:
         """Identifiers with tokens level * codes + code, and their codebooks.
 
-        Raises DataError for a bad corpus and ConfigError for bad settings, too many levels for the embeddings, and
-        too few codes where `distinct` is asked for.
+        Raises DataError for a bad corpus and ConfigError for too many levels for the embeddings, and for too few codes
+        where `distinct` is asked for.
         """
-        if self.rotation not in _ROTATIONS:
-            raise unknown_name("rotation", self.rotation, _ROTATIONS)
         doc_ids = doc_ids_of(corpus)
         check_room(len(doc_ids) if self.distinct else 1, self.levels, self.codes)
         vectors = corpus_vectors(corpus, self.encoder)

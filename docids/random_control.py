@@ -39,6 +39,9 @@ class RandomScheme:
     seed: int = 0
     name: str = field(default="random", init=False)
 
+    def __post_init__(self) -> None:
+        check_room(1, self.levels, self.codes)
+
     def assign(self, corpus: Sequence[Document]) -> DocIDTable:
         """Identifiers with tokens level * codes + code.
 

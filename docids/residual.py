@@ -133,6 +133,9 @@ class ResidualScheme:
     encoder: TextEncoder = field(default_factory=TextEncoder)
     name: str = field(default="residual", init=False)
 
+    def __post_init__(self) -> None:
+        check_room(1, self.levels, self.codes)
+
     def assign(self, corpus: Sequence[Document]) -> DocIDTable:
         """Identifiers with tokens level * codes + code, and their codebooks.
 

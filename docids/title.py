@@ -29,11 +29,7 @@ class TitleScheme:
     duplicates: Literal["number", "collide"] = "number"
     name: str = field(default="title", init=False)
 
-    def assign(self, corpus: Sequence[Document]) -> DocIDTable:
-        """Identifiers of text token ids, without special tokens.
-
-        Raises DataError for a bad corpus, ConfigError for bad settings, ArtefactError where there is no such tokenizer.
-        """
+    def __post_init__(self) -> None:
         if self.duplicates not in ("number", "collide"):
             raise unknown_name("policy for duplicate titles", self.duplicates, ("number", "collide"))
         if self.max_tokens < LEAST_TOKENS or self.fallback_words < 1:
@@ -41,6 +37,12 @@ class TitleScheme:
                 f"title identifiers need max_tokens of {LEAST_TOKENS} or more and fallback_words of 1 or more, "
                 f"got {self.max_tokens} and {self.fallback_words}"
             )
+
+    def assign(self, corpus: Sequence[Document]) -> DocIDTable:
+        """Identifiers of text token ids, without special tokens.
+
+        Raises DataError for a bad corpus, ArtefactError where there is no such tokenizer.
+        """
         doc_ids_of(corpus)
         tokenizer = load_tokenizer(self.tokenizer)
         titles = {document.doc_id: self._title_tokens(document, tokenizer) for document in corpus}

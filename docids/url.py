@@ -68,16 +68,18 @@ class UrlScheme:
     reverse: bool = True
     name: str = field(default="url", init=False)
 
-    def assign(self, corpus: Sequence[Document]) -> DocIDTable:
-        """Identifiers of text token ids, without special tokens.
-
-        Raises DataError for a bad corpus and for documents without a URL, ConfigError for bad settings, ArtefactError
-        where there is no such tokenizer.
-        """
+    def __post_init__(self) -> None:
         if self.duplicates not in _POLICIES:
             raise unknown_name("policy for duplicate URLs", self.duplicates, _POLICIES)
         if self.max_tokens < LEAST_TOKENS:
             raise ConfigError(f"url identifiers need max_tokens of {LEAST_TOKENS} or more, got {self.max_tokens}")
+
+    def assign(self, corpus: Sequence[Document]) -> DocIDTable:
+        """Identifiers of text token ids, without special tokens.
+
+        Raises DataError for a bad corpus and for documents without a URL, ArtefactError where there is no such
+        tokenizer.
+        """
         doc_ids_of(corpus)
         addresses = _addresses(corpus)
         tokenizer = load_tokenizer(self.tokenizer)

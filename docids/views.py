@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from docids.distinct import check_room
 from docids.residual import ResidualScheme
 from docids.table import DocIDTable, doc_ids_of
 from genir.embedding import TextEncoder
@@ -159,9 +160,20 @@ class ViewsScheme:
     encoder: TextEncoder = field(default_factory=TextEncoder)
     name: str = field(default=NAME, init=False)
 
+    def __post_init__(self) -> None:
+        check_room(1, self.levels, self.codes)
+        for kind in self.views:
+            if kind not in get_args(Kind):
+                raise unknown_name("view", kind, get_args(Kind))
+        if not self.views or len(set(self.views)) < len(self.views):
+            raise ConfigError(f"views is {self.views}: expected one kind or more, each once")
+        if min(self.passages, self.passage_words, self.queries) < 1:
+            raise ConfigError(
+                f"passages is {self.passages}, passage_words {self.passage_words}, queries {self.queries}: expected at least 1 of each"
+            )
+
     def assign(self, corpus: Sequence[Document]) -> ViewsTable:
-        """The views of a corpus. Raises DataError for a bad corpus, ConfigError for settings that cannot be."""
-        self._check()
+        """The views of a corpus. Raises DataError for a bad corpus, ConfigError for too few codes."""
         doc_ids = doc_ids_of(corpus)
         asked: dict[str, list[str]] = {doc_id: [] for doc_id in doc_ids}
         if "query" in self.views:
@@ -204,17 +216,6 @@ class ViewsScheme:
             words = document.text.split()
             for start in range(0, len(words), self.passage_words)[: self.passages]:
                 yield " ".join(words[start : start + self.passage_words])
-
-    def _check(self) -> None:
-        for kind in self.views:
-            if kind not in get_args(Kind):
-                raise unknown_name("view", kind, get_args(Kind))
-        if not self.views or len(set(self.views)) < len(self.views):
-            raise ConfigError(f"views is {self.views}: expected one kind or more, each once")
-        if min(self.passages, self.passage_words, self.queries) < 1:
-            raise ConfigError(
-                f"passages is {self.passages}, passage_words {self.passage_words}, queries {self.queries}: expected at least 1 of each"
-            )
 
     def _settings(self, inner: Mapping[str, Any]) -> dict[str, Any]:
         own = ("views", "passages", "passage_words", "queries", "combine")

@@ -1,5 +1,6 @@
 """Configuration: frozen dataclasses read from TOML. Unknown keys are refused, with a suggestion; nothing is guessed."""
 
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass, replace
@@ -75,6 +76,8 @@ def _convert(hint: Any, value: Any, where: str, given: Any = None) -> Any:
         return tuple(_convert(get_args(hint)[0], item, where) for item in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
+    if hint is float and isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"{where}: expected a finite number, got {value}")
     if hint in (int, float, str, bool) and (not isinstance(value, hint) or (hint is int and isinstance(value, bool))):
         raise ConfigError(f"{where}: expected {hint.__name__}, got {value!r}")
     if str(origin) == "typing.Literal" and value not in get_args(hint):

@@ -5,9 +5,9 @@ start; the order of the examples depends on the schedule, the seed and the epoch
 on the CPU, with the same weights, bit for bit; a checkpoint is one file, renamed into place.
 
 What a cut run loses: nothing at Ctrl-C and SIGTERM, which are answered after the step or evaluation in flight; at SIGKILL, or
-where a second Ctrl-C does not wait for that, the steps since the last checkpoint and an evaluation in flight. Checkpoints are
-written every `checkpoint_every` steps and after every evaluation but the start's: 100 steps at most are lost by default, the
-step in flight with `checkpoint_every = 1`, and all since the last evaluation with 0. They are done again.
+where a second Ctrl-C does not wait for that, the steps since the last checkpoint and an evaluation in flight, which are done again.
+Checkpoints are written after every evaluation but the start's, after the first step, then as often as they cost a fiftieth of the time,
+and every `checkpoint_every` steps at least: the step in flight is lost with 1, and with 0 all since the last evaluation.
 """
 
 import hashlib
@@ -35,6 +35,7 @@ CHECKPOINT = "checkpoint.safetensors"
 BEST = "best.safetensors"
 # May change between a checkpoint and its resumption: when to stop, and how often to write.
 _FREE = ("max_minutes", "patience", "checkpoint_every")
+_SHARE = 0.02  # of the time since the last one, that a checkpoint more may cost
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class TrainingConfig:
     evaluate_every: int = 0
     patience: int = 0  # evaluations without a new best before stopping; 0 never stops early
     max_minutes: float = 0.0  # stop at the first step after so long, best checkpoint kept; 0 for no limit
-    checkpoint_every: int = 100  # steps between checkpoints, beside those at evaluations; 0 for those alone
+    checkpoint_every: int = 100  # steps between checkpoints at most; 0 for those at evaluations alone
     frozen_layers: int = -1  # 0: the encoder's embeddings do not learn; n: nor its lowest n layers; -1: all learns
     frozen_cache_gb: float = 2.0  # memory for what the frozen layers say of each text; 0: computed at every step
     schedule: Schedule = "together"  # or documents first and questions then, each with a rise and fall of the rates
@@ -64,10 +65,10 @@ class TrainingConfig:
         others = (self.checkpoint_every, self.frozen_layers + 1, self.frozen_cache_gb)
         if self.schedule not in get_args(Schedule):
             raise unknown_name("schedule", self.schedule, get_args(Schedule))
-        if min(*counts, *rates, *others) < 0 or not 0 <= self.warmup <= 1:
+        if min(*counts, *rates, *others) < 0 or not 0 <= self.warmup <= 1 or not self.max_grad_norm:
             raise ConfigError(
-                f"impossible training: {self}; expected batch_size >= 1, warmup in 0..1, frozen_layers >= -1, and nothing else "
-                "below 0"
+                f"impossible training: {self}; expected batch_size >= 1, warmup in 0..1, frozen_layers >= -1, max_grad_norm above 0, "
+                "and nothing else below 0"
             )
 
 
@@ -169,10 +170,11 @@ class _Loop:
         self.optimizer = _optimizer(model, config)
         self.checkpoint = Checkpoint(folder / CHECKPOINT, model, self.optimizer, objective, self._plan(made_of))
         self.progress = Progress()
+        self.saved_at, self.saving_took = -math.inf, 0.0  # on the clock; seconds
 
     def run(self, evaluate: Callable[[], float], interrupted: Callable[[], bool]) -> bool:
         """Train to the end, or to the first step after an interrupt; returns whether the end was reached."""
-        progress, every = self.progress, self.config.checkpoint_every
+        progress = self.progress
         self.model.train()
         if self._evaluation_is_due():  # the start; or a restored run whose time had run out between evaluations
             self._evaluate(evaluate)
@@ -191,10 +193,21 @@ class _Loop:
                     shown = f"{progress.losses[-1]:.3f}"
                     self._evaluate(evaluate)
                     bar.set_postfix(loss=shown, dev=f"{progress.history[-1]['dev']:.4f}", best=f"{progress.best:.4f}")
-                    self.checkpoint.save(progress)
-                elif every and progress.step % every == 0:
-                    self.checkpoint.save(progress)
+                    self._save()
+                elif self._checkpoint_is_due():
+                    self._save()
         return True
+
+    def _checkpoint_is_due(self) -> bool:
+        every = self.config.checkpoint_every
+        is_cheap = self.saving_took <= _SHARE * (time.monotonic() - self.saved_at)
+        return every > 0 and (is_cheap or self.progress.step % every == 0)
+
+    def _save(self) -> None:
+        begun = time.monotonic()
+        self.checkpoint.save(self.progress)
+        self.saved_at = time.monotonic()
+        self.saving_took = self.saved_at - begun
 
     def _evaluation_is_due(self) -> bool:
         step, history = self.progress.step, self.progress.history

@@ -116,7 +116,9 @@ def inspect_docids(
     levels, agreement = figures.pop("levels"), figures.pop("neighbour_agreement", None)
     show_facts(figures, title=str(folder), as_json=False)
     show(levels, list(levels[0]), title="levels", as_json=False)
-    if agreement:
+    if agreement and not agreement["prefixes"]:
+        print("no two of the documents compared begin with the same token")
+    elif agreement:
         title = f"share of documents with the same prefix, of {agreement['documents']} documents"
         columns = {
             "length": "prefix",

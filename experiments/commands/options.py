@@ -42,7 +42,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document inst
 Cache = Annotated[
     Path | None,
     typer.Option(
-        "--cache", help="Folder that keeps embeddings between runs (any number of data sets).", show_default="none"
+        "--cache",
+        help="Folder that keeps what encoders and other models made, between runs (any number of data sets).",
+        show_default="none",
     ),
 ]
 Encoder = Annotated[str, typer.Option("--encoder", help="Text encoder: a Hugging Face name or folder.")]

@@ -1,10 +1,10 @@
 """The example gallery, and the few Chinese articles that stand beside atlas, so that a question in Chinese finds something."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
 from genir.records import Dataset, Document
+from genir.sampling import spread
 
 _SHOWN = 6  # of a user's own questions
 
@@ -41,6 +41,4 @@ def chinese_articles() -> tuple[Document, ...]:
 
 def examples_of(dataset: Dataset) -> tuple[Example, ...]:
     """Some questions of the user's own data, from all over them; none where there are none."""
-    queries: Sequence[str] = [query.text for query in dataset.queries.values()]
-    step = max(1, len(queries) // _SHOWN)
-    return tuple(Example(text) for text in queries[::step][:_SHOWN])
+    return tuple(Example(query.text) for query in spread(tuple(dataset.queries.values()), _SHOWN))

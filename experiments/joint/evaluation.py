@@ -16,6 +16,7 @@ from genir.manifest import check_out, read_manifest, sha256_of, write_json, writ
 from genir.measures import bootstrap_interval, evaluate
 from genir.protocols import Retriever
 from genir.records import Answer, Dataset, DocIDTokens, Document, Qrels, Query, Run
+from genir.sampling import spread
 from rag.answering import answer
 from rag.evaluation import OracleRetriever, RandomRetriever
 from rag.joint.model import JointGeneration, JointModel
@@ -140,12 +141,7 @@ def _questions(
     in_vain = [dataset.queries[i] for i in sorted(only or ()) if i in dataset.queries and i not in judged]
     if not queries:
         raise ConfigError(f"no question of split {split!r} is among the {len(only or ())} that were named")
-    return _spread(queries, limit), _spread(in_vain, limit)
-
-
-def _spread(queries: Sequence[Query], limit: int) -> Sequence[Query]:
-    step = max(1, len(queries) // limit) if limit else 1
-    return queries[::step][: limit or None]
+    return spread(queries, limit), spread(in_vain, limit)
 
 
 def _arm(answers: Sequence[Answer], queries: Sequence[Query]) -> dict[str, dict[str, float]]:

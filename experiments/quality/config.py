@@ -15,6 +15,7 @@ from experiments.training.terms import TermConfig
 from genir.config import from_mapping, load_toml
 from genir.embedding import DEFAULT_ENCODER
 from genir.errors import ConfigError
+from genir.measures import parse_measure
 from retrievers.dense_training import DenseConfig
 
 T = TypeVar("T")
@@ -63,10 +64,14 @@ class QualityConfig:
             raise ConfigError(
                 f"[sequence] architecture is {self.sequence.architecture!r}: expected code_decoder, which starts from an encoder"
             )
+        parse_measure(self.measure)
         settings = parse_settings(self.scheme)
         if "seed" in settings:
             raise ConfigError("scheme sets a seed: leave it out, seeds are taken from `seeds`")
-        make_scheme(self.identifiers, settings, self.encoder, None)
+        if not hasattr(make_scheme(self.identifiers, settings, self.encoder, None), "seed"):
+            raise ConfigError(
+                f"identifiers is {self.identifiers!r}, which no seed changes: expected residual, or another that has one"
+            )
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str) -> "QualityConfig":

@@ -1,4 +1,4 @@
-"""Experiment `quality`: our best generative model beside BM25, a fine-tuned dense encoder and their hybrid, each at its best.
+"""Experiment `quality`: our best generative model beside BM25, a fine-tuned dense encoder and their hybrid, all tuned.
 
 Compared on every split that nothing is learnt from (test, and whatever else a data set has); the systems are those of
 `experiments.quality.stage`. With several seeds a system's value for a query is the mean over them. p-values are of paired
@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments.quality.config import QualityConfig
 from experiments.quality.stage import QualityStage
-from experiments.summary_file import merge_summary
+from experiments.summary_file import merge_summary, read_summary
 from genir.formats import dataset_sha256, read_run
 from genir.manifest import provenance, write_json
 from genir.measures import bootstrap_interval, evaluate_all, holm, randomisation_test
@@ -34,6 +34,7 @@ def run(data: Path, out: Path, config: QualityConfig, work: Path) -> dict[str, F
 
     Returns that part, with the figures of seen and unseen documents behind it where a split has both.
     """
+    read_summary(out)  # so that it is not at the end that a broken one is noticed
     stage = QualityStage.of(data, work, config)
     about = stage.baselines()
     for seed in config.seeds:
@@ -51,10 +52,10 @@ def run(data: Path, out: Path, config: QualityConfig, work: Path) -> dict[str, F
         if len(details[split]["parts"]) > 1:
             shown |= {f"{name}, {part}": figures for part, figures in details[split]["parts"].items()}
     write_json(out / f"{dataset.name}.json", {"questions": stage.questions, "splits": details, "systems": about})
+    merge_summary(out, summary)
     inputs = {"dataset": dataset_sha256(data)}
     stamp = provenance("experiment quality", asdict(config), inputs, config.seeds[0])
     write_json(out / f"{dataset.name}.manifest.json", stamp)
-    merge_summary(out, summary)
     return shown
 
 

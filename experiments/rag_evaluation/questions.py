@@ -18,6 +18,7 @@ from experiments.rag_evaluation.settings import GroundingConfig
 from genir.errors import ConfigError, DataError
 from genir.formats import QUERIES
 from genir.records import Dataset, Qrels, Query
+from genir.sampling import spread
 
 DEV_QUESTIONS = 400  # to calibrate on, at most; of those with an answer, and of those without
 DEV_SHARE = 5  # of unanswerable questions of no split, one of so many is dev's
@@ -90,14 +91,6 @@ def _unanswerable(
         return tuple(query for query in several if query not in held), tuple(held)
     asked = tuple(query for query in several if split_of[query.query_id] in ("", split))
     return asked, tuple(query for query in several if tuning and split_of[query.query_id] == "dev")
-
-
-def spread(questions: Sequence[Query], most: int) -> tuple[Query, ...]:
-    """At most so many questions, evenly from the first to the last; all of them for 0."""
-    n = len(questions)
-    if not most or n <= most:
-        return tuple(questions)
-    return tuple(questions[place * n // most] for place in range(most))
 
 
 def only(dataset: Dataset, questions: Sequence[Query], relevant: Qrels) -> Dataset:

@@ -14,6 +14,7 @@ from pathlib import Path
 from genir.errors import DataError
 from genir.formats import QRELS, QUERIES, load_dataset
 from genir.records import Dataset, Document, Query
+from genir.sampling import spread
 from rag.scoring import normalise
 
 Asked = Sequence[tuple[Query, Document]]  # questions with the passage that answers each
@@ -84,8 +85,7 @@ def choose_questions(
     if max_questions and max_questions < len(kept):
         chosen = random.Random(seed).sample(range(len(kept)), max_questions)
         kept = [kept[place] for place in sorted(chosen)]
-    step = max(1, len(dev) // dev_questions)
-    return kept, dev[::step][:dev_questions], dict(reasons)
+    return kept, list(spread(dev, dev_questions)), dict(reasons)
 
 
 def answered(dataset: Dataset, split: str) -> list[tuple[Query, Document]]:

@@ -32,6 +32,7 @@ from genir.measures import evaluate
 from genir.protocols import Retriever
 from genir.pseudo_queries import PseudoQueryConfig, make_pseudo_queries
 from genir.records import Dataset, Document, Qrels, Query
+from genir.sampling import spread
 from genir.training import discard_checkpoint, train
 from retrievers.bi_encoder import BiEncoder, LiveEncoder
 from retrievers.bm25 import BM25Retriever
@@ -167,8 +168,7 @@ def _training_and_dev(dataset: Dataset, config: DenseConfig) -> tuple[Questions,
         held = asked.queries[::10]
         left = [query for place, query in enumerate(asked.queries) if place % 10]
         asked, dev = asked.take(left), asked.take(held)
-    step = max(1, len(dev.queries) // config.dev_queries)
-    return _at_most(asked, config.max_pairs, config.training.seed), dev.take(dev.queries[::step][: config.dev_queries])
+    return _at_most(asked, config.max_pairs, config.training.seed), dev.take(spread(dev.queries, config.dev_queries))
 
 
 def _at_most(asked: Questions, pairs: int, seed: int) -> Questions:

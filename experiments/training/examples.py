@@ -12,6 +12,7 @@ from experiments.training.material import ConsistencyConfig, GeneratorConfig
 from genir.errors import ConfigError, DataError
 from genir.pseudo_queries import PseudoQuery, PseudoQueryConfig, make_pseudo_queries
 from genir.records import Dataset, Document, Qrels, Query
+from genir.sampling import spread
 from genir.training import Example
 
 KINDS = ("query", "first", "passage", "title", "pseudo", "generated")
@@ -133,8 +134,6 @@ def judged_dev(dataset: Dataset, most: int) -> DevSet | None:
     """At most so many queries of the dev split, evenly chosen; None where there is none."""
     if not dataset.qrels.get("dev"):
         return None
-    queries = dataset.split("dev")
-    step = max(1, len(queries) // most)
-    chosen = queries[::step][:most]
+    chosen = spread(dataset.split("dev"), most)
     judged = {query.query_id: dataset.qrels["dev"].judgements[query.query_id] for query in chosen}
     return DevSet("dev", chosen, Qrels(judged))

@@ -104,6 +104,7 @@ def test_what_is_left_out_keeps_its_default() -> None:
         ({"name": "x", "sizes": 3}, "a.toml sizes: expected a list, got 3"),
         ({"name": "x", "sizes": [1, "two"]}, "a.toml sizes: expected int, got 'two'"),
         ({"name": "x", "inner": 3}, "a.toml inner: expected a table, got 3"),
+        ({"name": "x", "inner": {"rate": float("nan")}}, "a.toml inner rate: expected a finite number, got nan"),
         ({"name": "x", "inner": {"rate": "fast"}}, "a.toml inner rate: expected float, got 'fast'"),
         ({"name": "x", "backend": "bm25"}, "a.toml backend: unknown value 'bm25': did you mean"),
         ({"name": "x", "inner": {"levels": 0}}, "a.toml inner: levels must be at least 1, got 0"),

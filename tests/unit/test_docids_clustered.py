@@ -159,9 +159,9 @@ def test_too_few_codes_are_refused_before_anything_is_embedded() -> None:
         with pytest.raises(ConfigError, match="3 levels of 2 codes make 8 identifiers, too few for 9"):
             scheme.assign(corpus)
     with pytest.raises(ConfigError, match="at least one level and one code, got 0 levels of 2"):
-        ResidualScheme(levels=0, codes=2).assign(corpus)
+        ResidualScheme(levels=0, codes=2)
     with pytest.raises(ConfigError, match="branching of 2 or more, got 1"):
-        HierarchicalScheme(branching=1).assign(corpus)
+        HierarchicalScheme(branching=1)
 
 
 class BrokenEncoder(WordEncoder):

@@ -115,6 +115,6 @@ def test_what_cannot_be_is_refused() -> None:
     with pytest.raises(ConfigError, match="17 levels cut embeddings of 16 dimensions into nothing; lower levels"):
         ProductScheme(levels=17, codes=2, encoder=WordEncoder()).assign(corpus)
     with pytest.raises(ConfigError, match="unknown rotation 'PCA': did you mean 'pca'"):
-        ProductScheme(rotation="PCA").assign(corpus)  # type: ignore[arg-type]
+        ProductScheme(rotation="PCA")  # type: ignore[arg-type]
     with pytest.raises(DataError, match=r"row 1 has an embedding that is not finite \(one of 1\)"):
         product_quantise(np.array([[0.0, 1], [np.nan, 0]]), 1, 1)

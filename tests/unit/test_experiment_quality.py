@@ -202,6 +202,14 @@ def test_another_data_set_joins_the_summary(data: Path, config: Path, work: Path
     assert manifest["stage"] == "experiment quality"
 
 
+def test_a_broken_summary_is_refused_before_anything_is_made(data: Path, config: Path, tmp_path: Path) -> None:
+    (tmp_path / "summary.json").write_text("hello", encoding="utf-8")
+    options = ("--dataset", data, "--out", tmp_path, "--work", tmp_path / "work", "--config", config)
+    fault = f"{tmp_path / 'summary.json'}: not a summary of figures; give the name of a new folder"
+    assert genir("experiment", "run", "quality", *options).fault == fault
+    assert [path.name for path in tmp_path.iterdir()] == ["summary.json"]
+
+
 def test_a_model_with_terms_is_searched_with_or_without_them(data: Path, work: Path, tmp_path: Path) -> None:
     model = next((work / "work" / "models").glob("residual-*-terms-*"))
     facts = read_manifest(model, "model", "")["facts"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.rag_evaluation.arms import InOrder, Searcher, ranked
-from experiments.rag_evaluation.questions import choose_questions, spread
+from experiments.rag_evaluation.questions import choose_questions
 from experiments.rag_evaluation.settings import GroundingConfig
 from genir.errors import ConfigError
 from genir.formats import read_run
@@ -84,12 +84,6 @@ def test_a_run_costs_what_it_cost_when_it_was_made(searcher: Searcher) -> None:
     again = Searcher(DATASET, searcher.data, searcher.work, searcher.relevant)
     again.run("bm25", ASKED, 4)
     assert again.cost("bm25", ASKED, 4) == Cost(searches=4, seconds=5.5)
-
-
-def test_questions_are_spread_over_a_split() -> None:
-    queries = [Query(str(i), "?") for i in range(10)]
-    assert [one.query_id for one in spread(queries, 4)] == ["0", "2", "5", "7"]
-    assert len(spread(queries, 0)) == len(spread(queries, 99)) == 10
 
 
 def test_unanswerable_questions_of_other_splits_are_not_asked(tmp_path: Path) -> None:

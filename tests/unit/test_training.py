@@ -15,6 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from genir.checkpoint import Checkpoint, Progress
 from genir.errors import ArtefactError, ConfigError, GenirError
 from genir.models.code_decoder import CodeDecoder
 from genir.objectives import CrossEntropyObjective, RankingObjective, TrainingBatch
@@ -153,6 +154,38 @@ def test_a_killed_process_loses_the_step_in_flight(encoder: Path, tmp_path: Path
     whole = weights_after(tmp_path / "whole", encoder, lambda: 0.0, resume=False)
     again = weights_after(cut, encoder, lambda: 0.0)
     assert all(torch.equal(tensor, again[name]) for name, tensor in whole.items())
+
+
+@pytest.mark.parametrize(
+    ("every", "takes", "written"),
+    [
+        (100, 0.3, [1, 3, 4, 6, 8, 10, 12]),  # seconds: one more after 15
+        (100, 0.8, [1, 4, 8, 12]),  # after 40
+        (3, 0.8, [1, 3, 4, 6, 8, 9, 12]),
+        (0, 0.3, [4, 8, 12]),
+    ],
+)
+def test_checkpoints_cost_a_fiftieth_of_the_time(
+    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int, takes: float, written: list[int]
+) -> None:
+    """A step takes 10 seconds; of 12 every fourth is evaluated, and saved whatever it costs."""
+    clock, found = [0.0], []
+    model = make_model(encoder)
+    inner = ranking(model)
+
+    class Slow:
+        def loss(self, batch: TrainingBatch) -> torch.Tensor:
+            clock[0] += 10
+            return inner.loss(batch)
+
+    def save(checkpoint: Checkpoint, progress: Progress) -> None:
+        clock[0] += takes
+        found.append(progress.step)
+
+    monkeypatch.setattr("genir.training.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(Checkpoint, "save", save)
+    train(model, Slow(), EXAMPLES, lambda: 0.0, replace(CONFIG, checkpoint_every=every), tmp_path)
+    assert found == written
 
 
 def hang_in_step(step: int, encoder: str, folder: str, threads: int) -> None:
