@@ -1,6 +1,6 @@
-"""The README's tables of figures, made from the files under results/: `python -m experiments.readme_tables` writes them.
+"""The documents' tables of figures, made from the files under results/: `python -m experiments.readme_tables` writes them.
 
-A table stands between `<!-- figures: begin NAME -->` and `<!-- figures: end NAME -->`. A test holds README and results equal.
+A table stands between `<!-- figures: begin NAME -->` and `<!-- figures: end NAME -->`. A test holds documents and results equal.
 """
 
 import json
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.quality.tables import costs_table, parts_table, quality_table
+from experiments.quality.tables import costs_table, labels_table, parts_table, quality_table
 from experiments.tables import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -103,11 +103,11 @@ STEPS = {  # data set of results/grounding -> the arm that its steps change, and
 SPENT = {"calls": "model calls", "searches": "searches", "seconds": "seconds"}
 
 
-def fill(readme: str, results: Path) -> str:
-    """The README's text with every table made anew from `results`."""
+def tables(results: Path) -> dict[str, dict[str, str]]:
+    """Document -> name -> table, made anew from `results`."""
     quality = _read(results / "quality" / "summary.json")
     datasets = sorted({name.partition(" (")[0] for name in quality})
-    tables = {
+    readme = {
         "schemes": _schemes(_read(results / "schemes" / "summary.json")),
         "grounding": _grounding(_read(results / "demo" / "grounding.json")),
         "decode": _decode(results / "decode"),
@@ -117,18 +117,24 @@ def fill(readme: str, results: Path) -> str:
         "quality": quality_table(quality),
         "parts": parts_table({name: _read(results / "quality" / f"{name}.json") for name in datasets}),
         "costs": costs_table(_read(results / "quality" / "squad-small.json")["splits"]["test"]["costs"]),
+        "labels": labels_table(_read(results / "quality" / "labels-squad-small.json")),
         "checkers": _checkers(_read(results / "grounding" / "summary.json")["checker"]),
         "readers": _readers({name: _read(results / "readers" / name / "evaluation.json") for name in READERS}),
         "retrievers": _retrievers(_read(results / "grounding" / "summary.json")),
         "mitigations": _mitigations(_read(results / "grounding" / "summary.json")),
     }
+    return {"README.md": readme}
+
+
+def fill(text: str, tables: Mapping[str, str]) -> str:
+    """A document's text with `tables` in their places."""
     for name, table in tables.items():
         begin, end = f"<!-- figures: begin {name} -->\n", f"<!-- figures: end {name} -->"
-        before, _, rest = readme.partition(begin)
+        before, _, rest = text.partition(begin)
         _, found, after = rest.partition(end)
-        assert found, f"README.md has no place for the table {name!r}"
-        readme = before + begin + table + end + after
-    return readme
+        assert found, f"there is no place for the table {name!r}"
+        text = before + begin + table + end + after
+    return text
 
 
 def _generate(figures: Mapping[str, Any]) -> str:
@@ -281,5 +287,6 @@ def _read(path: Path) -> Any:
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(fill(path.read_text(encoding="utf-8"), ROOT / "results"), encoding="utf-8")
+    for document, found in tables(ROOT / "results").items():
+        path = ROOT / document
+        path.write_text(fill(path.read_text(encoding="utf-8"), found), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Tables in Markdown of the figures under results/quality, for the README."""
+"""Tables in Markdown of the figures under results/quality, for the documents."""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -45,6 +45,16 @@ def parts_table(results: Mapping[str, Any]) -> str:
             if len(figures["parts"]) > 1:
                 for part, rows in sorted(figures["parts"].items()):
                     columns[f"{name}, {part}, {measure}"] = _means(rows, measure)
+    return _by_system(columns)
+
+
+def labels_table(figures: Mapping[str, Any]) -> str:
+    """The headline measure of the test split: systems down, shares of the training questions across."""
+    columns = {}
+    for name, rows in figures.items():
+        dataset, _, share = name.partition(", share ")
+        measure = HEADLINE.get(dataset, "Success@1")
+        columns[f"{dataset}, {100 * float(share):g} %, {measure}"] = _means(rows, measure)
     return _by_system(columns)
 
 

@@ -1,6 +1,6 @@
-"""The README's tables about quality, by hand."""
+"""The tables about quality, by hand."""
 
-from experiments.quality.tables import costs_table, parts_table, quality_table
+from experiments.quality.tables import costs_table, labels_table, parts_table, quality_table
 
 
 def one(measure: str, mean: float, **tests: float) -> dict[str, dict[str, float]]:
@@ -40,4 +40,16 @@ def test_costs_are_means_over_seeds() -> None:
     cost = {"build_seconds": 60.0, "search_seconds": 1.0, "queries": 500, "index_bytes": 1e6, "bytes": 3e6}
     assert lines(costs_table({"bm25": [cost, cost | {"build_seconds": 180.0, "search_seconds": 3.0}]}))[2:] == [
         "| BM25, tuned | 2.0 | 4.0 | 1.0 | 3.0 |"
+    ]
+
+
+def test_labels_have_a_column_for_every_share() -> None:
+    figures = {
+        "squad-small, share 0.01": {"bm25": one("Success@1", 0.7)},
+        "squad-small, share 1": {"bm25": one("Success@1", 0.75), "dense": one("Success@1", 0.6)},
+    }
+    assert lines(labels_table(figures))[:1] + lines(labels_table(figures))[2:] == [
+        "| system | squad-small, 1 %, Success@1 | squad-small, 100 %, Success@1 |",
+        "| BM25, tuned | 0.700 | 0.750 |",
+        "| dense, zero-shot |  | 0.600 |",
     ]
