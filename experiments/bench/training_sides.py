@@ -75,6 +75,7 @@ def time_side(
         precision=side.precision,
         frozen_layers=side.frozen_layers,
         max_minutes=max_minutes,
+        checkpoint_every=0,  # the Trainer writes none either
     )
     evaluated: list[float] = []
 
