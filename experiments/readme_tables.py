@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from experiments.quality.tables import costs_table, labels_table, parts_table, quality_table
+from experiments.quality.tables import ablation_table, costs_table, labels_table, parts_table, quality_table
 from experiments.tables import markdown
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -123,7 +123,8 @@ def tables(results: Path) -> dict[str, dict[str, str]]:
         "retrievers": _retrievers(_read(results / "grounding" / "summary.json")),
         "mitigations": _mitigations(_read(results / "grounding" / "summary.json")),
     }
-    return {"README.md": readme}
+    ablation = ablation_table(_read(results / "quality" / "ablation-squad-small.json"))
+    return {"README.md": readme, "docs/training.md": {"ablation": ablation}}
 
 
 def fill(text: str, tables: Mapping[str, str]) -> str:

@@ -58,6 +58,21 @@ def labels_table(figures: Mapping[str, Any]) -> str:
     return _by_system(columns)
 
 
+def ablation_table(results: Mapping[str, Any]) -> str:
+    """Success@1 of the test split and how far each switch moves it, with terms and without; a star: p < .05, corrected."""
+    figures, rows = results["splits"]["test"], []
+    for name, about in results["rows"].items():
+        cells = [name, about["base"] or ""]
+        for ending in ("", ", codes alone"):
+            found = figures.get(name + ending, {}).get("Success@1")
+            base = figures.get(f"{about['base']}{ending}", {}).get("Success@1")
+            star = "*" if found and found.get(f"p_{about['base']}{ending}_corrected", 1) < 0.05 else ""
+            cells.append(f"{found['mean']:.3f}" if found else "")
+            cells.append(f"{found['mean'] - base['mean']:+.3f}{star}" if found and base else "")
+        rows.append(cells)
+    return markdown(["switch", "compared with", "Success@1", "difference", "codes alone", "difference"], rows)
+
+
 def costs_table(costs: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """What the systems of one data set cost, seeds averaged: making them, a question, memory for the index and for all."""
     rows = []

@@ -1,6 +1,8 @@
 """The tables about quality, by hand."""
 
-from experiments.quality.tables import costs_table, labels_table, parts_table, quality_table
+from typing import Any
+
+from experiments.quality.tables import ablation_table, costs_table, labels_table, parts_table, quality_table
 
 
 def one(measure: str, mean: float, **tests: float) -> dict[str, dict[str, float]]:
@@ -52,4 +54,20 @@ def test_labels_have_a_column_for_every_share() -> None:
         "| system | squad-small, 1 %, Success@1 | squad-small, 100 %, Success@1 |",
         "| BM25, tuned | 0.700 | 0.750 |",
         "| dense, zero-shot |  | 0.600 |",
+    ]
+
+
+def test_switches_are_compared_with_their_base_and_starred_by_the_corrected_test() -> None:
+    test: dict[str, Any] = {
+        "whole": one("Success@1", 0.5),
+        "whole, codes alone": one("Success@1", 0.25),
+        "eight": one("Success@1", 0.4375, p_whole=0.001, p_whole_corrected=0.01),
+        "eight, codes alone": one("Success@1", 0.25, **{"p_whole, codes alone_corrected": 1.0}),
+        "views, codes alone": one("Success@1", 0.125, **{"p_eight, codes alone_corrected": 0.04}),
+    }
+    rows = {"whole": {"base": None}, "eight": {"base": "whole"}, "views": {"base": "eight"}}
+    assert lines(ablation_table({"splits": {"test": test}, "rows": rows}))[2:] == [
+        "| whole |  | 0.500 |  | 0.250 |  |",
+        "| eight | whole | 0.438 | -0.062* | 0.250 | +0.000 |",
+        "| views | eight |  |  | 0.125 | -0.125* |",
     ]
