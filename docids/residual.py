@@ -88,6 +88,25 @@ def refit_codebooks(
     return Quantisation(codes, books)
 
 
+def quantise_within(
+    vectors: np.ndarray, owners: np.ndarray, owned: int, levels: int, codes: int, seed: int = 0, iterations: int = 25
+) -> Quantisation:
+    """Vectors (N, D) that belong to owners (N,), numbers from 0 on without a gap: `owned` codes of an owner, then those of the vector.
+
+    An owner's codes are those of the mean of its vectors, which all of them begin with; the others, up to `levels`, say what these leave.
+    """
+    rows = np.argsort(owners, kind="stable")
+    counts = np.bincount(owners)
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    means = np.add.reduceat(checked_vectors(vectors)[rows], starts, axis=0) / counts[:, None].astype(np.float32)
+    above = refit_codebooks(means, residual_quantise(means, owned, codes, seed, iterations))
+    rest = vectors - above.reconstruct()[owners]
+    below = residual_quantise(rest, levels - owned, codes, seed + owned, iterations)
+    return Quantisation(
+        np.concatenate([above.codes[owners], below.codes], axis=1), np.concatenate([above.codebooks, below.codebooks])
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class _Groups:
     """Rows sorted by code, so that sums over codes are one pass."""
@@ -145,23 +164,29 @@ class ResidualScheme:
         doc_ids = doc_ids_of(corpus)
         check_room(len(doc_ids) if self.distinct else 1, self.levels, self.codes)
         vectors = corpus_vectors(corpus, self.encoder)
-        quantised = residual_quantise(vectors, self.levels, self.codes, self.seed, self.iterations)
-        moved = 0
-        if self.distinct:
-            codes, moved = make_distinct(vectors, quantised.codes, quantised.codebooks)
-            quantised = Quantisation(codes, quantised.codebooks)
-        quantised = refit_codebooks(vectors, quantised, self.refit_sweeps, self.ridge, self.unit_length)
+        greedy = residual_quantise(vectors, self.levels, self.codes, self.seed, self.iterations)
+        quantised, facts = self.fit(vectors, greedy)
         return DocIDTable(
             self.name,
             {doc_id: level_tokens(row, self.codes) for doc_id, row in zip(doc_ids, quantised.codes, strict=True)},
             vocab_size=self.levels * self.codes,
             codebooks=quantised.codebooks,
-            settings=self._settings(),
+            settings=self.settings(),
             codes_per_level=self.codes,
-            facts={"moved": moved, "mean_cosine": mean_cosine(vectors, quantised.reconstruct())},
+            facts=facts,
         )
 
-    def _settings(self) -> dict[str, object]:
+    def fit(self, vectors: np.ndarray, greedy: Quantisation) -> tuple[Quantisation, dict[str, float]]:
+        """The greedy codes of `vectors` (N, D) made distinct, their codebooks fitted together; and the facts of a table."""
+        moved = 0
+        if self.distinct:
+            codes, moved = make_distinct(vectors, greedy.codes, greedy.codebooks)
+            greedy = Quantisation(codes, greedy.codebooks)
+        quantised = refit_codebooks(vectors, greedy, self.refit_sweeps, self.ridge, self.unit_length)
+        return quantised, {"moved": moved, "mean_cosine": mean_cosine(vectors, quantised.reconstruct())}
+
+    def settings(self) -> dict[str, object]:
+        """What was asked of the scheme, as plain values."""
         return {
             "levels": self.levels,
             "codes": self.codes,

@@ -1,12 +1,15 @@
-"""Several identifiers a document: residual codes of its views (all of it, its title, its passages, questions that it answers).
+"""Several identifiers a document: residual codes of its views (all of it, its title, passages, sentences, questions it answers).
 
-MINDER (Li et al. 2023, arXiv:2305.16675) lets a model write any of a document's views, and adds what it gives them
-(`retrievers.views`). Here all views are quantised together, so that one code space, one set of codebooks and one prefix tree
-serve them all. `ViewsTable` is a `DocIDTable` with each document's first view, and the others beside it.
+MINDER (Li et al. 2023, arXiv:2305.16675) lets a model write any of a document's views, and adds what it gives them, or takes the best,
+as MaxP takes the best of a document's passages (Dai & Callan 2019, arXiv:1905.09217; `retrievers.views`). All views are quantised
+together, so that one code space, one set of codebooks and one prefix tree serve them all. With `document_levels` an identifier begins with
+codes of the document, which all of its views share, and goes on with the view's own: first the document is written, then the sentence
+in it. Views of one document then err alike, and tell documents apart as well as more codes without it would.
+`ViewsTable` is a `DocIDTable` with each document's first view, and the others beside it.
 
-Invariants: every document has at least one view, and none twice; views of equal text share an identifier, in one document or in
-several (a title that two documents have names both). A view stands where `views` of the scheme names its kind, in that order.
-Known gap: a long document has more passages, hence more ways to be found.
+Invariants: every document has at least one view, and none twice; views of equal text share an identifier, within a document, and without
+`document_levels` across documents, too (a title that two have names both). A view stands where `views` of the scheme names its kind.
+Known gap: a long document has more passages and sentences, hence more ways to be found.
 
 On disk: the files of a DocIDTable, first views as the identifiers, and `views.jsonl`, one
 {"doc_id", "views": [{"kind", "docid_tokens"}]} a line.
@@ -20,18 +23,22 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import numpy as np
+
 from docids.distinct import check_room
-from docids.residual import ResidualScheme
-from docids.table import DocIDTable, doc_ids_of
+from docids.residual import Quantisation, ResidualScheme, quantise_within, residual_quantise
+from docids.table import DocIDTable, doc_ids_of, level_tokens
+from docids.vectors import checked_vectors
 from genir.embedding import TextEncoder
 from genir.errors import ArtefactError, ConfigError, unknown_name
 from genir.manifest import write_atomically
 from genir.pseudo_queries import PseudoQueryConfig, make_pseudo_queries
 from genir.records import DocIDTokens, Document
+from genir.words import sentences
 
 VIEWS = "views.jsonl"
 NAME = "views"
-Kind = Literal["document", "title", "passage", "query"]
+Kind = Literal["document", "title", "passage", "sentence", "query"]
 Combined = Literal["sum", "max"]
 _MAKE = "make it again with `genir docids build`"
 
@@ -144,17 +151,20 @@ class ViewsTable:
 class ViewsScheme:
     """Residual codes (`docids.residual`) of every view of `views`, quantised together.
 
-    "document" is title and text, "passage" stands for `passages` windows of `passage_words` words, "query" for `queries`
-    model-free pseudo-queries. A document that has none of them gets "document". `combine` is what a search does with the
-    scores of a document's views, unless told otherwise.
+    "document" is title and text, "passage" stands for `passages` windows of `passage_words` words, "sentence" for the first `sentences`
+    sentences, each behind the title, "query" for `queries` model-free pseudo-queries. A document that has none of them gets "document".
+    Of `levels` codes the first `document_levels` are the document's. `combine` is what a search does with the scores of a document's
+    views, unless told otherwise.
     """
 
     views: tuple[str, ...] = ("document", "title", "passage")
     passages: int = 3
     passage_words: int = 48
+    sentences: int = 12
     queries: int = 2
     combine: Combined = "sum"
     levels: int = 8
+    document_levels: int = 0
     codes: int = 256
     seed: int = 0
     encoder: TextEncoder = field(default_factory=TextEncoder)
@@ -167,35 +177,62 @@ class ViewsScheme:
                 raise unknown_name("view", kind, get_args(Kind))
         if not self.views or len(set(self.views)) < len(self.views):
             raise ConfigError(f"views is {self.views}: expected one kind or more, each once")
-        if min(self.passages, self.passage_words, self.queries) < 1:
+        counts = {name: getattr(self, name) for name in ("passages", "passage_words", "sentences", "queries")}
+        if min(counts.values()) < 1:
             raise ConfigError(
-                f"passages is {self.passages}, passage_words {self.passage_words}, queries {self.queries}: expected at least 1 of each"
+                ", ".join(f"{name} is {n}" for name, n in counts.items()) + ": expected at least 1 of each"
+            )
+        if not 0 <= self.document_levels < self.levels:
+            raise ConfigError(
+                f"document_levels is {self.document_levels}: expected 0, or fewer than the {self.levels} levels, which views need, too"
             )
 
     def assign(self, corpus: Sequence[Document]) -> ViewsTable:
         """The views of a corpus. Raises DataError for a bad corpus, ConfigError for too few codes."""
-        doc_ids = doc_ids_of(corpus)
-        asked: dict[str, list[str]] = {doc_id: [] for doc_id in doc_ids}
-        if "query" in self.views:
-            for one in make_pseudo_queries(corpus, PseudoQueryConfig(per_document=self.queries, seed=self.seed)):
-                asked[one.doc_id].append(one.text)
-        texts = {document.doc_id: self._texts(document, asked[document.doc_id]) for document in corpus}
-        distinct = list(dict.fromkeys(text for own in texts.values() for _, text in own))
+        doc_ids, texts = doc_ids_of(corpus), self.texts(corpus)
+        numbers = {doc_id: number if self.document_levels else 0 for number, doc_id in enumerate(doc_ids)}
+        rows = list(dict.fromkeys((numbers[doc_id], text) for doc_id in doc_ids for _, text in texts[doc_id]))
         inner = ResidualScheme(self.levels, self.codes, self.seed, encoder=self.encoder)
-        coded = inner.assign([Document(str(number), text) for number, text in enumerate(distinct)])
-        tokens_of = dict(zip(distinct, coded.tokens.values(), strict=True))
-        views = {doc_id: tuple(View(kind, tokens_of[text]) for kind, text in texts[doc_id]) for doc_id in doc_ids}
+        check_room(len(rows), self.levels, self.codes)
+        vectors = self._vectors([text for _, text in rows])
+        quantised, facts = inner.fit(vectors, self._greedy(vectors, np.array([number for number, _ in rows]), inner))
+        tokens_of = {row: level_tokens(codes, self.codes) for row, codes in zip(rows, quantised.codes, strict=True)}
+        views = {
+            doc_id: tuple(View(kind, tokens_of[numbers[doc_id], text]) for kind, text in texts[doc_id])
+            for doc_id in doc_ids
+        }
         kinds = Counter(view.kind for own in views.values() for view in own)
         documents = DocIDTable(
             self.name,
             {doc_id: own[0].tokens for doc_id, own in views.items()},
-            vocab_size=coded.vocab_size,
-            codebooks=coded.codebooks,
-            settings=self._settings(coded.settings),
-            codes_per_level=coded.codes_per_level,
-            facts={**coded.facts, "views": dict(kinds), "view_identifiers": len(distinct)},
+            vocab_size=self.levels * self.codes,
+            codebooks=quantised.codebooks,
+            settings=self._settings(inner.settings()),
+            codes_per_level=self.codes,
+            facts={**facts, "views": dict(kinds), "view_identifiers": len(rows)},
         )
         return ViewsTable(documents, views)
+
+    def texts(self, corpus: Sequence[Document]) -> dict[str, list[tuple[str, str]]]:
+        """{doc_id: (kind, text) of its views}, no text of a document twice."""
+        asked: dict[str, list[str]] = {document.doc_id: [] for document in corpus}
+        if "query" in self.views:
+            for one in make_pseudo_queries(corpus, PseudoQueryConfig(per_document=self.queries, seed=self.seed)):
+                asked[one.doc_id].append(one.text)
+        return {document.doc_id: self._texts(document, asked[document.doc_id]) for document in corpus}
+
+    def _vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """Shape (texts, D); equal texts are embedded once."""
+        distinct = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        vectors = self.encoder.encode(list(distinct), progress="embedding views")
+        return checked_vectors(vectors)[[distinct[text] for text in texts]]
+
+    def _greedy(self, vectors: np.ndarray, owners: np.ndarray, inner: ResidualScheme) -> Quantisation:
+        if not self.document_levels:
+            return residual_quantise(vectors, self.levels, self.codes, self.seed, inner.iterations)
+        return quantise_within(
+            vectors, owners, self.document_levels, self.levels, self.codes, self.seed, inner.iterations
+        )
 
     def _texts(self, document: Document, queries: Sequence[str]) -> list[tuple[str, str]]:
         """(kind, text) of a document's views, no text twice."""
@@ -216,7 +253,10 @@ class ViewsScheme:
             words = document.text.split()
             for start in range(0, len(words), self.passage_words)[: self.passages]:
                 yield " ".join(words[start : start + self.passage_words])
+        elif kind == "sentence":
+            for sentence in sentences(document.text)[: self.sentences]:
+                yield Document(document.doc_id, sentence, document.title).title_and_text
 
     def _settings(self, inner: Mapping[str, Any]) -> dict[str, Any]:
-        own = ("views", "passages", "passage_words", "queries", "combine")
+        own = ("views", "passages", "passage_words", "sentences", "queries", "combine", "document_levels")
         return {**inner, **{name: getattr(self, name) for name in own}, "views": list(self.views)}

@@ -17,10 +17,11 @@ from docids.table import DocIDTable
 from docids.views import NAME as VIEWS_NAME
 from docids.views import VIEWS, ViewsTable
 from genir.models.term_head import TermHead
+from genir.records import DocIDTokens
 from retrievers.generative import GenerativeRetriever, GenerativeSettings
 from retrievers.ngram import NgramRetriever, NgramSettings
 from retrievers.planning import PlanningRetriever
-from retrievers.views import ViewsRetriever, ViewsSettings
+from retrievers.views import PlanningViewsRetriever, ViewsRetriever, ViewsSettings
 
 Identifiers = DocIDTable | NgramTable | ViewsTable
 FILES = (*TABLE_FILES, NGRAMS, VIEWS)
@@ -37,6 +38,13 @@ def load_identifiers(folder: Path) -> Identifiers:
 def one_each(table: Identifiers) -> DocIDTable:
     """The table with one identifier a document: that of first views, of whole documents, or the table itself."""
     return table if isinstance(table, DocIDTable) else table.documents
+
+
+def identifiers_of_each(table: DocIDTable | ViewsTable) -> list[tuple[DocIDTokens, ...]]:
+    """Per document, in corpus order, all identifiers that it has."""
+    if isinstance(table, ViewsTable):
+        return [tuple(view.tokens for view in views) for views in table.views.values()]
+    return [(tokens,) for tokens in table.tokens.values()]
 
 
 def save_identifiers(table: Identifiers, folder: Path) -> None:
@@ -66,8 +74,12 @@ def make_searcher(
         assert isinstance(settings, NgramSettings)
         return NgramRetriever(model, table.index, table.doc_ids, settings)
     assert isinstance(settings, GenerativeSettings)
+    with_terms = terms if settings.terms else None
     if isinstance(table, ViewsTable):
-        return ViewsRetriever(model, table, ViewsSettings.of(settings, table.combined))
-    if terms is not None and settings.terms:
-        return PlanningRetriever(model, table, terms, settings)
+        combined = ViewsSettings.of(settings, table.combined)
+        if with_terms is not None:
+            return PlanningViewsRetriever(model, table, with_terms, combined)
+        return ViewsRetriever(model, table, combined)
+    if with_terms is not None:
+        return PlanningRetriever(model, table, with_terms, settings)
     return GenerativeRetriever(model, table, settings)

@@ -4,7 +4,7 @@
 documents. Prefixes are ranked because a beam that does not look ahead prunes by them (RIPOR's prefix-oriented ranking, Zeng et al. 2024,
 arXiv:2311.09134).
 
-`genir.distillation` adds teachers to it.
+`genir.distillation` adds teachers to it, `genir.best_view` documents with several identifiers.
 
 Shape letters: B pairs, N identifiers, P prefix lengths, U distinct prefixes, M candidates, L identifier length, D hidden size,
 V identifier vocabulary.
@@ -119,8 +119,11 @@ class RankingObjective:
 
     def loss(self, batch: TrainingBatch) -> Tensor:
         """See Objective. Raises ConfigError where texts have several right identifiers and the batch no `rows`."""
+        return self.loss_of(self.model.encode(batch.input_ids, batch.attention_mask), batch)
+
+    def loss_of(self, text: EncodedText, batch: TrainingBatch) -> Tensor:
+        """`loss` where the batch's texts are read already."""
         spared = self.spared(batch)
-        text = self.model.encode(batch.input_ids, batch.attention_mask)
         losses, whole = self.against_all(text, batch.targets, spared)
         if self.hard_negatives:
             candidates = self.candidates(whole, batch.targets, spared)

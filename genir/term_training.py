@@ -31,12 +31,14 @@ class TermTrainee(nn.Module):
 
     pretrained = ()
 
-    def __init__(self, head: TermHead, model: CodeDecoder, identifiers: Sequence[DocIDTokens]) -> None:
-        """`identifiers[i]` is that of document i of the head's sets."""
+    def __init__(self, head: TermHead, model: CodeDecoder, identifiers: Sequence[Sequence[DocIDTokens]]) -> None:
+        """`identifiers[i]` are those of document i of the head's sets, of which the best counts."""
         super().__init__()
         self.head = head
         self._model = [model]  # hidden from `parameters`: it does not learn, and is saved elsewhere
-        self._vectors = model.identifier_vectors(identifiers).detach()
+        self._vectors = model.identifier_vectors([tokens for own in identifiers for tokens in own]).detach()
+        owners = [document for document, own in enumerate(identifiers) for _ in own]
+        self._owners = torch.tensor(owners, device=self._vectors.device)
         self.terms = torch.empty(0, dtype=torch.long)
         self.states = torch.empty(0, self._vectors.shape[1])
         self.pooled = torch.empty(0, self._vectors.shape[1])
@@ -72,8 +74,10 @@ class TermTrainee(nn.Module):
         return self.head.read(texts, model.token_spans(texts), text.hidden.float()), text.pooled.clone()
 
     def sequence_scores(self, pooled: Tensor) -> Tensor:
-        """Shape (B, N): what texts' pooled vectors (B, D) score with every document's codes."""
-        return pooled @ self._vectors.T
+        """Shape (B, N): what texts' pooled vectors (B, D) score with every document's codes, the best of them where there are several."""
+        scores = pooled @ self._vectors.T
+        best = scores.new_full((len(scores), len(self.head.sets)), -torch.inf)
+        return best.scatter_reduce(1, self._owners.expand(len(scores), -1), scores, "amax")
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
         """Places and their mask, each (B, most)."""

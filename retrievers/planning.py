@@ -100,10 +100,10 @@ class PlanningRetriever(GenerativeRetriever):
         if model is not None:
             split = model.begin_split(texts)
             step = split.correction
-            known = self.term_scores(texts, split.states) + weight * documents.codes(split.by_token)
+            known = self._terms_of_names(texts, split.states) + weight * documents.codes(split.by_token)
         else:
             step, states = self.model.begin_with_states(texts)
-            known = self.term_scores(texts, states)
+            known = self._terms_of_names(texts, states)
         return documents.search(_Weighted(step, weight), known, self.constraint, self.decoding)
 
     def _score_all(self, texts: list[str]) -> list[dict[str, float]]:
@@ -112,12 +112,16 @@ class PlanningRetriever(GenerativeRetriever):
     def _with_terms(self, texts: list[str], found: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
         """s(q, d) of documents `found` for texts, by the scores of their identifiers."""
         _, states = self.model.begin_with_states(texts)
-        terms = self.term_scores(texts, states).tolist()
+        terms = self._terms_of_names(texts, states).tolist()
         numbers, weight = self.index.numbers, self.head.sequence_weight
         return [
             {doc_id: weight * score + row[numbers[doc_id]] for doc_id, score in scores.items()}
             for scores, row in zip(found, terms, strict=True)
         ]
+
+    def _terms_of_names(self, texts: Sequence[str], states: torch.Tensor) -> torch.Tensor:
+        """`term_scores`, in the order of the tree's names."""
+        return self.term_scores(texts, states)
 
     @torch.inference_mode()
     def term_scores(self, texts: Sequence[str], states: torch.Tensor) -> torch.Tensor:

@@ -8,21 +8,28 @@ and f the lowest score among the views that the search found for the question, a
 so that a view that was not found counts as the worst that was, which is 0 in a sum. With nothing pruned f is the lowest score of
 all. Views that several documents share count for each of them. `answer` shows a document with its best view that was found.
 
+With terms (`retrievers.planning`) every view has those of its document beside its own codes, and the best view counts: a sum would count
+them once for every view.
+
 Known gaps: under "sum" the place of the zero depends on how many beams there are, and on whether they look ahead;
 documents cannot come and go.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import get_args
 
+import torch
+
 from docids.views import Combined, ViewsTable
 from genir.errors import ConfigError, unknown_name
+from genir.models.term_head import TermHead
 from genir.protocols import IdentifierModel
 from genir.records import DocIDTokens, Run, ScoredDoc
 from retrievers.document_tree import DocumentTree
 from retrievers.generative import GenerativeRetriever, GenerativeSettings
+from retrievers.planning import PlanningModel, PlanningRetriever
 
 
 @dataclass(frozen=True)
@@ -103,3 +110,30 @@ class ViewsRetriever(GenerativeRetriever):
             else:
                 scores[doc_id] = scores.get(doc_id, 0.0) + score - lowest
         return scores
+
+
+class PlanningViewsRetriever(ViewsRetriever, PlanningRetriever):
+    """A `ViewsRetriever` that plans ahead by terms, too: s(d) = max over v in V(d) of w * s(v), plus the score of d's terms."""
+
+    def __init__(
+        self, model: PlanningModel, identifiers: ViewsTable, head: TermHead, settings: ViewsSettings | None = None
+    ) -> None:
+        """Raises ArtefactError for terms of other documents, ConfigError for views whose scores are to be summed."""
+        settings = settings or ViewsSettings(views="max")
+        if settings.views != "max":
+            raise ConfigError(
+                f'views are combined by "{settings.views}": terms go with the best view of a document; search with `--views max` or '
+                "without terms, and build identifiers with combine=max"
+            )
+        PlanningRetriever.__init__(self, model, identifiers, head, settings)
+        self.table = identifiers
+
+    @cached_property
+    def _documents(self) -> torch.Tensor:
+        """Shape (names,): the number of the document that each name in the tree is a view of."""
+        number_of = {doc_id: number for number, doc_id in enumerate(self.table.tokens)}
+        numbers = [number_of[name.rpartition(" ")[0]] for name in self.index.names]
+        return torch.tensor(numbers, device=self.index.tree.device)
+
+    def _terms_of_names(self, texts: Sequence[str], states: torch.Tensor) -> torch.Tensor:
+        return self.term_scores(texts, states)[:, self._documents]

@@ -26,7 +26,7 @@ from experiments.training.model_config import ModelConfig, build_model, make_obj
 from experiments.training.model_folder import MATERIAL, WRITTEN, inputs_of
 from experiments.training.ngram_examples import ngram_examples
 from experiments.training.teaching import ask_teacher
-from experiments.training.view_examples import check_views, view_examples
+from experiments.training.view_examples import check_views, view_examples, view_numbers
 from genir.devices import seed_everything
 from genir.errors import ArtefactError
 from genir.formats import load_dataset
@@ -129,14 +129,17 @@ def _lesson(
     identifiers, searched = table.identifiers(), table if isinstance(given, DocIDTable) else given
     if isinstance(given, NgramTable):
         examples, identifiers = ngram_examples(examples, given, config.ngram)
+    views = None
     if isinstance(given, ViewsTable):
-        examples, identifiers = view_examples(examples, given)
+        views, identifiers = view_numbers(given), given.identifiers()
+        if given.combined == "sum" or config.objective.kind != "ranking":
+            examples, views = view_examples(examples, views), None
     facts = {
         "examples": len(examples),
         "material": {**material, **about, "examples": dict(Counter(example.kind for example in examples))},
         "measure": f"{DEV_MEASURE} on {dev.name}",
     }
-    objective = make_objective(config, model, identifiers, examples, teacher)
+    objective = make_objective(config, model, identifiers, examples, teacher, views)
     return Lesson(examples, objective, _dev_figure(model, searched, dev, config), facts)
 
 

@@ -11,6 +11,7 @@ from experiments.training.examples import ExamplesConfig
 from experiments.training.learned_identifiers import LearnedConfig
 from experiments.training.ngram_examples import NgramConfig
 from experiments.training.teaching import TeacherConfig
+from genir.best_view import BestViewObjective
 from genir.config import from_mapping, load_toml
 from genir.devices import pick_device
 from genir.distillation import TaughtRankingObjective, TeacherTable, Teaching
@@ -147,8 +148,12 @@ def make_objective(
     identifiers: Sequence[tuple[int, ...]],
     examples: Sequence[Example],
     teacher: TeacherTable | None = None,
+    views: Sequence[Sequence[int]] | None = None,
 ) -> Objective:
-    """The objective that a configuration names, for these examples: what is right for a text is no negative of it."""
+    """The objective that a configuration names, for these examples: what is right for a text is no negative of it.
+
+    With `views`, the identifiers of each document, the examples' targets number documents, and a text learns the best of them.
+    """
     settings, taught = config.objective, config.teacher
     if settings.kind == "cross_entropy":
         return CrossEntropyObjective(
@@ -156,6 +161,8 @@ def make_objective(
         )
     right = RightTargets.of(examples)
     ranking = (model, identifiers, settings.prefixes, settings.hard_negatives, settings.scale)
+    if views is not None:
+        return BestViewObjective(*ranking, views, right)
     if teacher is None and not settings.self_distillation:
         return RankingObjective(*ranking, right)
     teaching = Teaching(

@@ -22,8 +22,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from docids.ngram import NgramTable
 from docids.table import DocIDTable
+from docids.views import ViewsTable
 from experiments.data_stage import tell_reused
+from experiments.identifiers import identifiers_of_each, make_searcher
 from experiments.trained_model import RERANK, TERMS, TrainedModel
 from experiments.training.examples import DevSet, ExamplesConfig, make_examples
 from experiments.training.model import DEV_MEASURE, MADE_BY, STAGE, check_same_corpus
@@ -42,7 +45,6 @@ from genir.term_sets import TermCounts, TermSets, TermSetSettings
 from genir.term_training import TermObjective, TermTrainee
 from genir.training import BEST, CHECKPOINT, TrainingConfig, discard_checkpoint, train
 from retrievers.generative import GenerativeSettings
-from retrievers.planning import PlanningRetriever
 
 # Of sequences, terms being 1.
 _WEIGHTS = (0.0, 1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 48.0, 64.0, 96.0, 128.0, 192.0, 256.0)
@@ -102,8 +104,13 @@ def train_terms(data: Path, source: Path, config: TermConfig, out: Path, resume:
     trained = TrainedModel.load(source)
     if not isinstance(trained.model, CodeDecoder):
         raise ConfigError(f"{source}: terms are for a code_decoder, whose encoder's states are to be had")
-    if not isinstance(trained.table, DocIDTable):
-        raise ConfigError(f"{source}: terms are for documents with one identifier each, not for {trained.table.scheme}")
+    if isinstance(trained.table, NgramTable):
+        raise ConfigError(f"{source}: terms are for identifiers of documents, not for {trained.table.scheme}")
+    if isinstance(trained.table, ViewsTable) and trained.table.combined != "max":
+        raise ConfigError(
+            f'{source}: its views are combined by "{trained.table.combined}", and terms go with the best view of a document: build the '
+            "identifiers with `--set combine=max`, and train on them"
+        )
     check_out(out, (*(path.name for path in source.iterdir()), TERMS, CHECKPOINT, BEST))
     seed_everything(config.training.seed)
     head, facts, progress = learn_terms(dataset, trained, config, out, resume, str(inputs))
@@ -125,7 +132,7 @@ def learn_terms(
 ) -> tuple[TermHead, dict[str, Any], Any]:
     """A head for a trained model, facts about it, and the progress of its training."""
     model, table = trained.model, trained.table
-    assert isinstance(table, DocIDTable)  # a code_decoder has no other
+    assert not isinstance(table, NgramTable)
     by_id = {document.doc_id: document for document in dataset.corpus}
     corpus = [by_id[doc_id] for doc_id in table.tokens]
     numbered = DocIDTable("documents", {doc_id: (i,) for i, doc_id in enumerate(table.tokens)}, len(table))
@@ -133,7 +140,7 @@ def learn_terms(
     step = max(1, -(-len(examples) // config.max_examples))
     right, examples = RightTargets.of(examples).every(step), examples[::step]
     counts = TermCounts.of(corpus, config.sets.lexicon, config.sets.min_documents)
-    identifiers = list(table.tokens.values())
+    identifiers = identifiers_of_each(table)
     state_size = int(model.encoder.config.hidden_size)
 
     def trainee_of(sets: TermSets) -> TermTrainee:
@@ -192,7 +199,7 @@ def _searched(trained: TrainedModel, head: TermHead, dev: DevSet, start: float) 
         return _Searched(head, curve)
     assert isinstance(trained.search, GenerativeSettings)
     search = replace(trained.search, num_beams=min(trained.search.num_beams, 20))
-    retriever = PlanningRetriever(trained.model, trained.table, head, search)
+    retriever = make_searcher(trained.model, trained.table, search, head)
 
     def figure(place: int) -> float:
         weight = _WEIGHTS[place]

@@ -60,7 +60,8 @@ def test_what_users_get_wrong(tmp_path: Path, tiny_dataset: Dataset) -> None:
     assert genir("search", "Where?", *model, "--views", "mean").fault.startswith("unknown way to combine views 'mean'")
     out = ("--out", tmp_path / "terms")
     assert genir("train-terms", "--data", journey.data, *model, *out).fault == (
-        f"{journey.model}: terms are for documents with one identifier each, not for views"
+        f'{journey.model}: its views are combined by "sum", and terms go with the best view of a document: build the identifiers with '
+        "`--set combine=max`, and train on them"
     )
     bm25 = ("--data", journey.data, "--retriever", "bm25")
     assert genir("search", "Where?", *bm25, "--views", "max").fault == (

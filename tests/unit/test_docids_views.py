@@ -8,7 +8,7 @@ import pytest
 from docids.residual import ResidualScheme
 from docids.table import DocIDTable
 from docids.views import VIEWS, View, ViewsScheme, ViewsTable
-from experiments.training.view_examples import view_examples
+from experiments.training.view_examples import view_examples, view_numbers
 from genir.errors import ArtefactError, ConfigError
 from genir.records import Document
 from genir.right_targets import RightTargets
@@ -40,6 +40,26 @@ def test_views_of_every_kind_in_order() -> None:
     asked = scheme(views=("query", "document"), queries=1).assign(CORPUS)
     assert kinds(asked, "a") == ["query", "document"]
     assert table.documents.facts["views"] == {"document": 4, "title": 2, "passage": 3}
+
+
+def test_sentences_stand_behind_the_title() -> None:
+    table = scheme(views=("sentence",), sentences=2)
+    texts = table.texts([Document("x", "One is one. Two is two. Three.", "Lake"), Document("y", "", "Sea")])
+    assert texts == {
+        "x": [("sentence", "Lake. One is one."), ("sentence", "Lake. Two is two.")],
+        "y": [("document", "Sea. ")],
+    }
+
+
+def test_with_document_levels_the_views_of_a_document_begin_alike_and_those_of_others_do_not() -> None:
+    table = scheme(document_levels=1).assign(CORPUS)
+    begun = {doc_id: {view.tokens[:1] for view in views} for doc_id, views in table.views.items()}
+    assert [len(own) for own in begun.values()] == [1, 1, 1, 1]
+    assert len(set().union(*begun.values())) == 4
+    titles = [view.tokens for name in "ab" for view in table.views[name] if view.kind == "title"]
+    assert titles[0] != titles[1]
+    assert table.documents.settings["document_levels"] == 1
+    assert table.documents.facts["view_identifiers"] == sum(map(len, table.views.values()))
 
 
 def test_equal_texts_share_an_identifier_and_others_do_not() -> None:
@@ -103,7 +123,13 @@ def test_a_broken_folder_is_refused(tmp_path: Path) -> None:
         ({"views": ("titel",)}, "unknown view 'titel': did you mean 'title'?"),
         ({"views": ()}, r"views is \(\): expected one kind or more, each once"),
         ({"views": ("title", "title")}, "expected one kind or more, each once"),
-        ({"passages": 0}, "passages is 0, passage_words 3, queries 2: expected at least 1 of each"),
+        (
+            {"passages": 0},
+            "passages is 0, passage_words is 3, sentences is 12, queries is 2: expected at least 1 of each",
+        ),
+        ({"sentences": 0}, "sentences is 0, queries is 2: expected at least 1 of each"),
+        ({"document_levels": 2}, "document_levels is 2: expected 0, or fewer than the 2 levels, which views need, too"),
+        ({"document_levels": -1}, "document_levels is -1: expected 0, or fewer"),
         ({"codes": 2}, "too few for 9 distinct ones; raise levels or codes"),
     ],
 )
@@ -119,7 +145,7 @@ def test_every_view_is_a_target_and_the_weight_is_shared_out() -> None:
     }
     table = ViewsTable(DocIDTable("views", {name: views[0].tokens for name, views in own.items()}, 4), own)
     assert table.numbered().identifiers() == [(0,), (1,)]
-    examples, identifiers = view_examples([Example("text", 1, weight=3.0)], table)
-    assert identifiers == [(0, 2), (0, 3), (1, 2)]
+    assert (table.identifiers(), view_numbers(table)) == ([(0, 2), (0, 3), (1, 2)], [[0, 2], [1, 2]])
+    examples = view_examples([Example("text", 1, weight=3.0)], view_numbers(table))
     assert [(one.target, one.weight) for one in examples] == [(1, 1.5), (2, 1.5)]
     assert RightTargets.of(examples).right == ((1, 2), (1, 2))  # no view is a negative of another

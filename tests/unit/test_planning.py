@@ -132,7 +132,7 @@ def test_a_question_without_known_terms_is_ranked_by_its_sequence(encoder: Path,
 def test_training_raises_what_matters_and_leaves_the_model_alone(encoder: Path, tiny_dataset: Dataset) -> None:
     head, model = head_of(tiny_dataset), model_of(encoder)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    trainee = TermTrainee(head, model, list(IDENTIFIERS.values()))
+    trainee = TermTrainee(head, model, [(one,) for one in IDENTIFIERS.values()])
     examples = [Example("capital of Norway", 1), Example("the Nile", 2), Example("the Nile", 0)]
     objective = TermObjective(trainee, RightTargets.of(examples), sequence_weight=0.5)
     rows = trainee.tokenize([one.text for one in examples])
@@ -150,7 +150,7 @@ def test_training_raises_what_matters_and_leaves_the_model_alone(encoder: Path, 
 
 
 def test_other_right_documents_are_no_negatives(encoder: Path, tiny_dataset: Dataset) -> None:
-    trainee = TermTrainee(head_of(tiny_dataset), model_of(encoder), list(IDENTIFIERS.values()))
+    trainee = TermTrainee(head_of(tiny_dataset), model_of(encoder), [(one,) for one in IDENTIFIERS.values()])
     examples = [Example("capital", 0), Example("capital", 1)]
     objective = TermObjective(trainee, RightTargets.of(examples), sequence_weight=1.0)
     places, mask = trainee.pad(trainee.tokenize([one.text for one in examples]))

@@ -154,7 +154,9 @@ def test_examples_that_are_left_out_are_right_still(
 def test_other_sets_are_scored_where_the_head_is(encoder: Path) -> None:
     given = trained(encoder, shift=0)
     sets = TermSets.build(CORPUS)
-    trainee = TermTrainee(TermHead(sets, 16, 4).to("meta"), given.model, list(given.table.tokens.values()))
+    trainee = TermTrainee(
+        TermHead(sets, 16, 4).to("meta"), given.model, [(one,) for one in given.table.tokens.values()]
+    )
     assert {parameter.device.type for parameter in trainee.untrained(sets).parameters()} == {"meta"}
 
 
