@@ -26,6 +26,7 @@ from retrievers.likelihood import QueryLikelihood, WriterLikelihood
 from retrievers.planning import PlanningRetriever
 from retrievers.rerank import PairScorer, RerankingRetriever, tune_weight
 from retrievers.rerank_head import HeadScorer, ModelFeatures
+from retrievers.views import ViewsRetriever
 
 MEASURE = "RR@10"
 DEV_QUERIES = 200  # at most so many are reranked to choose a weight
@@ -103,4 +104,6 @@ def planning_of(model: Path, device: str = "auto") -> PlanningRetriever:
     searcher = load_model_for("generative", model, device).retriever()
     if not isinstance(searcher, PlanningRetriever):
         raise ConfigError(f"{model}: has no terms, which a rerank head is made of; add them with `genir train-terms`")
+    if isinstance(searcher, ViewsRetriever):
+        raise ConfigError(f"{model}: a rerank head is for documents with one identifier each, not for views")
     return searcher

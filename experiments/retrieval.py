@@ -1,7 +1,7 @@
 """The search stage: any retriever by name over a data folder, and the TREC run it writes, with a manifest beside it."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +18,7 @@ from genir.formats import write_run
 from genir.manifest import sha256_of, write_json
 from genir.protocols import Retriever
 from genir.records import Dataset, Query, Run
+from retrievers.best_passage import BestPassageRetriever, passage_corpus
 from retrievers.bm25 import BM25Retriever, BM25Settings
 from retrievers.dense import DenseRetriever
 from retrievers.fusion import HybridRetriever
@@ -77,6 +78,18 @@ def build_retriever(
         halves = HybridRetriever(first.retriever, second.retriever)
         return fuse(halves, first, second, 0.0, {"tuned_on": "nothing: no dev split"})
     raise unknown_name("retriever", name, [one for one in RETRIEVERS if one != "none"])
+
+
+def build_passages(texts: Mapping[str, Sequence[str]], encoder: str) -> Built:
+    """Dense retrieval over {doc_id: its passages}, of which the best counts."""
+    begun = time.monotonic()
+    dense = DenseRetriever(TextEncoder(encoder)).build(passage_corpus(texts))
+    most = max(map(len, texts.values()))
+    trained = training_seconds(encoder)
+    seconds = time.monotonic() - begun + trained
+    settings = {**asdict(dense.settings), "training_seconds": trained, "passages": sum(map(len, texts.values()))}
+    weights = _weight_bytes(dense.encoder.load()[1])
+    return Built(BestPassageRetriever(dense, most), seconds, dense.nbytes, weights, settings)
 
 
 def _build_generative(

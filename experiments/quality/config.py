@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from docids.views import NAME as VIEWS
 from experiments.registry import make_scheme, parse_settings
 from experiments.training.model_config import ModelConfig
 from experiments.training.terms import TermConfig
@@ -38,8 +39,8 @@ class QualityConfig:
     """Everything that `genir experiment run quality --config FILE` may set. Unknown keys are refused.
 
     `max_questions` training questions at most are learnt from, by every system the same ones (0: all). `scheme` are KEY=VALUE settings
-    of the scheme `identifiers`; views have no terms, hence no system `generative`. Without `planning` the terms are added to what
-    codes alone find. `rerank_head` adds a head that reranks the beam.
+    of the scheme `identifiers`; views that are summed have no terms, hence no system `generative`. Without `planning` the terms are
+    added to what codes alone find. `rerank_head` adds a head that reranks the beam.
     """
 
     measure: str = "RR@10"  # what baselines are tuned for on dev
@@ -64,6 +65,10 @@ class QualityConfig:
             raise ConfigError(
                 f"[sequence] architecture is {self.sequence.architecture!r}: expected code_decoder, which starts from an encoder"
             )
+        if self.identifiers == VIEWS and not self.sums_views and (self.rerank_head or not self.planning):
+            raise ConfigError(
+                "rerank_head and planning = false are for one identifier a document, not for views of which the best counts"
+            )
         parse_measure(self.measure)
         settings = parse_settings(self.scheme)
         if "seed" in settings:
@@ -72,6 +77,11 @@ class QualityConfig:
             raise ConfigError(
                 f"identifiers is {self.identifiers!r}, which no seed changes: expected residual, or another that has one"
             )
+
+    @property
+    def sums_views(self) -> bool:
+        """Whether identifiers are views whose scores are summed, as they are unless the scheme is told otherwise."""
+        return self.identifiers == VIEWS and parse_settings(self.scheme).get("combine") != "max"
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str) -> "QualityConfig":

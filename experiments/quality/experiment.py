@@ -23,7 +23,7 @@ from genir.records import Dataset, Run
 from retrievers.index_files import read_json
 
 MEASURES = ("Success@1", "R@10", "RR@10", "nDCG@10")
-AGAINST = ("bm25", "dense_finetuned", "hybrid", "hybrid_terms")
+AGAINST = ("bm25", "dense_finetuned", "dense_views", "hybrid", "hybrid_views", "hybrid_terms")
 # system -> measure -> {mean, low, high, p_<system>, p_<system>_corrected}
 Figures = dict[str, dict[str, dict[str, float]]]
 Values = Mapping[str, Mapping[str, np.ndarray]]  # system -> measure -> one value a query
@@ -38,7 +38,7 @@ def run(data: Path, out: Path, config: QualityConfig, work: Path) -> dict[str, F
     stage = QualityStage.of(data, work, config)
     about = stage.baselines()
     for seed in config.seeds:
-        about |= stage.generative(seed) | stage.hybrid_of_terms(seed)
+        about |= stage.generative(seed) | stage.views(seed) | stage.hybrid_of_terms(seed)
     if config.control:
         about |= stage.control(config.seeds[0])
     dataset = stage.dataset

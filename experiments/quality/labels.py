@@ -57,6 +57,7 @@ def run(data: Path, out: Path, config: LabelsConfig, work: Path) -> dict[str, Fi
         stage.baselines()
         for seed in config.quality.seeds:
             stage.generative(seed)
+            stage.views(seed)
         learnt_from[f"{share:g}"] = stage.questions
         for split in stage.splits:
             figures[f"{named(name, split)}, share {share:g}"] = score(stage.runs(split), stage.dataset, split)[0]

@@ -3,7 +3,9 @@
     bm25                      fields, k1 and b tuned on train and dev  bm25_default   title and text, .9, .4
     dense                     the encoder as it comes                  dense_finetuned   on the training questions
     hybrid                    bm25 and dense_finetuned, tuned on dev   hybrid_zero_shot  bm25 and dense
-    hybrid_terms              generative_terms_only in bm25's place: what the model's terms bring to a hybrid
+    dense_views               dense_finetuned over the texts of views, of which the best counts (where identifiers are views)
+    hybrid_views              bm25 and dense_views, tuned on dev
+    hybrid_terms              generative_terms_only in bm25's place: what the model's terms bring to a hybrid (of views, if there is one)
     generative                codes and terms of one model, searched with planning ahead
     generative_sequence_only  its codes alone
     generative_terms_only     its terms alone, over all documents
@@ -21,30 +23,33 @@ Known gaps: a change of this code makes nothing anew; what a query writer or a t
 import hashlib
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from docids.views import NAME as VIEWS
+from docids.views import ViewsScheme
 from experiments.data_stage import build_docids
 from experiments.quality.config import FINE_TUNED, QualityConfig, seeded
 from experiments.quality.training_questions import fewer_questions
 from experiments.quality.tuned_baselines import build_baselines
-from experiments.registry import parse_settings
+from experiments.registry import make_scheme, parse_settings
 from experiments.reranking import RerankChoice, rerank
-from experiments.retrieval import Built, build_hybrid, build_retriever, is_searched, search_split
+from experiments.retrieval import Built, build_hybrid, build_passages, build_retriever, is_searched, search_split
 from experiments.training.dense import train_dense
 from experiments.training.model import train_model
 from experiments.training.model_config import ModelConfig
 from experiments.training.model_folder import history_of
 from experiments.training.rerank import RerankConfig, train_rerank
 from experiments.training.terms import train_terms
+from genir.config import from_mapping
 from genir.embedding import encoder_fingerprint
 from genir.errors import ConfigError
 from genir.formats import CORPUS, QRELS, QUERIES, load_dataset
 from genir.manifest import MANIFEST, sha256_of, write_json
 from genir.records import Dataset
+from retrievers.bm25 import BM25Settings
 from retrievers.index_files import read_json
 from retrievers.planning import PlanningRetriever, TermsRetriever, UnguidedRetriever
 from retrievers.tuning import BM25Grid
@@ -65,9 +70,11 @@ class QualityStage:
     splits: Sequence[str]
     _paths: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
     _encoders: dict[int, tuple[Path, dict[str, Any]]] = field(default_factory=dict)
-    # By seed: the fine-tuned encoder's index where it was made here, and the terms alone with what they are made of.
+    # By seed: the fine-tuned encoder's index where it was made here, its index of views, and the terms alone with what they are made of.
     _dense: dict[int, Built] = field(default_factory=dict)
+    _views: dict[int, Built] = field(default_factory=dict)
     _terms: dict[int, tuple[Built, Mapping[str, str]]] = field(default_factory=dict)
+    _tuned_bm25: Mapping[str, Any] = field(default_factory=dict)  # its settings
 
     @classmethod
     def of(cls, data: Path, work: Path, config: QualityConfig, share: float = 1.0) -> "QualityStage":
@@ -89,7 +96,7 @@ class QualityStage:
 
     def under(self, config: QualityConfig) -> "QualityStage":
         """The same data under another configuration, which learns from as many questions."""
-        return replace(self, config=config, _paths={}, _encoders={}, _dense={}, _terms={})
+        return replace(self, config=config, _paths={}, _encoders={}, _dense={}, _views={}, _terms={}, _tuned_bm25={})
 
     def runs(self, split: str) -> dict[str, list[Path]]:
         """System -> its run files, one a seed."""
@@ -106,6 +113,7 @@ class QualityStage:
         if not self._recall(kept):
             write_json(kept, self._search_baselines(encoders, made_of))
         about = dict(read_json(kept)["about"])
+        self._tuned_bm25 = about["bm25"]["settings"]
         for seed in self.config.seeds:
             folder, trained = self.encoder(seed)
             about[f"{FINE_TUNED}, seed {seed}"] = _trained(trained, folder)
@@ -120,12 +128,12 @@ class QualityStage:
         return self._encoders[seed]
 
     def generative(self, seed: int) -> dict[str, Any]:
-        """One seed's identifiers, models and runs; of views there are no terms, hence codes alone."""
+        """One seed's identifiers, models and runs; of views that are summed there are no terms, hence codes alone."""
         config = self.config
         model, codes, about = self._learnt(config.identifiers, config.scheme, seed)
         self._search("generative_sequence_only", codes, _made_of(model))
         facts = {f"generative_sequence_only, seed {seed}": about}
-        if config.identifiers == VIEWS:
+        if config.sums_views:
             return facts
         terms = seeded(replace(config.terms, max_examples=_UNCUT), seed)
         planned = model.with_name(f"{model.name}-terms-{_digest(terms)}")
@@ -153,23 +161,40 @@ class QualityStage:
         """The terms of that seed's model beside its encoder, tuned and fused as BM25 is; nothing for a model without terms."""
         if seed not in self._terms:
             return {}
-        name, (terms, made_of) = "hybrid_terms", self._terms[seed]
+        terms, made_of = self._terms[seed]
         encoder = str(self.encoder(seed)[0])
-        made_of = {**made_of, "encoder": encoder_fingerprint(encoder)}
-        tuning = {"measure": self.config.measure, "dev": _digest(self._asked("dev"))}
-        files = list(self._run_files(name, tuning, made_of))
-        tuned = self.work / "baselines" / f"{name}-{_digest(made_of, tuning)}.json"
-        if not tuned.is_file() or not all(is_searched(path, inputs) for path, _, inputs in files):
-            dense = self._dense.get(seed) or build_retriever("dense", self.dataset, self.data, encoder=encoder)
+
+        def mixed() -> tuple[Built, dict[str, Any]]:
+            if self.config.identifiers == VIEWS:
+                dense = self._over_views(seed)
+            else:
+                dense = self._dense.get(seed) or build_retriever("dense", self.dataset, self.data, encoder=encoder)
             learnt = float(dense.settings["training_seconds"])  # counted with the terms' model
-            dense = replace(dense, build_seconds=dense.build_seconds - learnt)
-            hybrid, best = build_hybrid(terms, dense, self.dataset, self.config.measure)
-            for path, split, inputs in files:
-                search_split(hybrid, self.dataset, split, DEPTH, path, inputs)
-            write_json(tuned, asdict(best))
-        for path, split, _ in files:
-            self._paths.setdefault(split, {}).setdefault(name, []).append(path)
-        return {f"{name}, seed {seed}": {"tuned": read_json(tuned)}}
+            return self._tuned_hybrid(terms, replace(dense, build_seconds=dense.build_seconds - learnt))
+
+        made_of = {**made_of, "encoder": encoder_fingerprint(encoder)}
+        return {f"hybrid_terms, seed {seed}": self._unless_found("hybrid_terms", self._tuning(), made_of, mixed)}
+
+    def views(self, seed: int) -> dict[str, Any]:
+        """That seed's encoder over the texts of views, alone and beside the tuned BM25; nothing where identifiers are no views."""
+        if self.config.identifiers != VIEWS:
+            return {}
+        made_of = {"encoder": encoder_fingerprint(str(self.encoder(seed)[0]))}
+        texts = {"scheme": _digest(self.config.scheme, seed)}
+        tuning = texts | self._tuning() | {"bm25": _digest(self._tuned_bm25)}
+
+        def alone() -> tuple[Built, dict[str, Any]]:
+            return self._over_views(seed), {}
+
+        def mixed() -> tuple[Built, dict[str, Any]]:
+            settings = from_mapping(BM25Settings, self._tuned_bm25, "the tuned BM25")
+            bm25 = build_retriever("bm25", self.dataset, self.data, bm25=settings)
+            return self._tuned_hybrid(bm25, self._over_views(seed))
+
+        return {
+            f"dense_views, seed {seed}": self._unless_found("dense_views", texts, made_of, alone),
+            f"hybrid_views, seed {seed}": self._unless_found("hybrid_views", tuning, made_of, mixed),
+        }
 
     def control(self, seed: int) -> dict[str, Any]:
         """The same training over random identifiers of the same shape."""
@@ -206,6 +231,43 @@ class QualityStage:
 
     def _built(self, model: Path) -> Built:
         return build_retriever("generative", self.dataset, self.data, model)
+
+    def _over_views(self, seed: int) -> Built:
+        """The index of the encoder over the texts of views, built once."""
+        if seed not in self._views:
+            encoder = str(self.encoder(seed)[0])
+            scheme = make_scheme(VIEWS, parse_settings((*self.config.scheme, f"seed={seed}")), encoder, None)
+            assert isinstance(scheme, ViewsScheme)
+            texts = {doc_id: [text for _, text in own] for doc_id, own in scheme.texts(self.dataset.corpus).items()}
+            self._views[seed] = build_passages(texts, encoder)
+        return self._views[seed]
+
+    def _tuned_hybrid(self, first: Built, second: Built) -> tuple[Built, dict[str, Any]]:
+        hybrid, best = build_hybrid(first, second, self.dataset, self.config.measure)
+        return hybrid, {"tuned": asdict(best)}
+
+    def _tuning(self) -> dict[str, str]:
+        """What tuning on dev depends on."""
+        return {"measure": self.config.measure, "dev": _digest(self._asked("dev"))}
+
+    def _unless_found(
+        self,
+        name: str,
+        settings: Mapping[str, Any],
+        made_of: Mapping[str, str],
+        make: Callable[[], tuple[Built, dict[str, Any]]],
+    ) -> dict[str, Any]:
+        """The runs of a system that is made only where one of them is missing; what `make` says of it is kept beside the baselines."""
+        files = list(self._run_files(name, settings, made_of))
+        kept = self.work / "baselines" / f"{name}-{_digest(made_of, settings)}.json"
+        if not kept.is_file() or not all(is_searched(path, inputs) for path, _, inputs in files):
+            built, about = make()
+            for path, split, inputs in files:
+                search_split(built, self.dataset, split, DEPTH, path, inputs)
+            write_json(kept, about)
+        for path, split, _ in files:
+            self._paths.setdefault(split, {}).setdefault(name, []).append(path)
+        return dict(read_json(kept))
 
     def _search_baselines(self, encoders: Mapping[str, str], made_of: Mapping[str, str]) -> dict[str, Any]:
         """Tune, build and search them; the runs by split and system, and how they were tuned."""

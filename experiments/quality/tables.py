@@ -12,6 +12,8 @@ LABELS = {
     "dense_finetuned": "dense, fine-tuned",
     "hybrid_zero_shot": "hybrid, zero-shot",
     "hybrid": "hybrid, fine-tuned",
+    "dense_views": "dense, fine-tuned, best sentence",
+    "hybrid_views": "hybrid of that and BM25",
     "hybrid_terms": "the same with the generative model's terms for BM25",
     "generative": "**generative: codes and terms**",
     "generative_sequence_only": "its codes alone",

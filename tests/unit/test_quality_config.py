@@ -84,10 +84,13 @@ def test_every_row_of_the_ablation_is_one_switch() -> None:
 
 def test_the_ablation_starts_from_the_configuration_of_quality() -> None:
     assert changed(QualityConfig.read(shipped("quality")), AblationConfig.read(None).rows[WHOLE]) == {
+        "identifiers": "residual",  # one a document
+        "scheme": ("levels=16",),
         "max_questions": 2000,
         "dense.passage_tokens": 128,
         "dense.training.epochs": 0,
         "sequence.training.epochs": 2,
+        "sequence.training.patience": 0,
         "sequence.search.num_beams": 20,
         # of no effect but in the rows of a trained writer
         "sequence.examples.generator.sampling.per_document": 1,
@@ -101,11 +104,12 @@ def test_what_ships_is_what_runs_without_a_file_and_cuts_all_systems_alike() -> 
     assert LabelsConfig.read(None) == LabelsConfig(quality, (0.01, 0.1, 1.0))
     assert changed(quality, large) == {
         "control": False,
-        "scheme": ("levels=32",),
+        "scheme": ('views=["document", "sentence"]', "combine=max", "levels=32", "document_levels=16"),
         "max_questions": 6000,
         "dense.training.epochs": 2,
         "sequence.objective.hard_negatives": 7,
         "sequence.training.epochs": 1,
+        "sequence.training.patience": 0,
         "sequence.training.learning_rate": 2e-5,
         "sequence.training.fresh_learning_rate": 5e-5,
         "sequence.search.num_beams": 20,
