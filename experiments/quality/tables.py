@@ -25,16 +25,15 @@ HEADLINE = {"scifact": "nDCG@10", "medquad (consumer)": "nDCG@10"}  # elsewhere 
 
 def quality_table(summary: Mapping[str, Any]) -> str:
     """The headline measure: systems down, data sets across; a star where a system differs from tuned BM25."""
-    names = sorted(summary)
-    rows = []
-    for system, label in LABELS.items():
-        cells = [label]
-        for name in names:
-            found = summary[name].get(system, {}).get(HEADLINE.get(name, "Success@1"))
+    columns: dict[str, list[str]] = {}
+    for name in sorted(summary):
+        measure = HEADLINE.get(name, "Success@1")
+        cells = columns[f"{name}, {measure}"] = []
+        for system in LABELS:
+            found = summary[name].get(system, {}).get(measure)
             star = "*" if found and found.get("p_bm25_corrected", 1) < 0.05 else ""
             cells.append(f"{found['mean']:.3f}{star}" if found else "")
-        rows.append(cells)
-    return markdown(["system", *(f"{name}, {HEADLINE.get(name, 'Success@1')}" for name in names)], rows)
+    return _by_system(columns)
 
 
 def parts_table(results: Mapping[str, Any]) -> str:
