@@ -9,7 +9,8 @@ in it. Views of one document then err alike, and tell documents apart as well as
 
 Invariants: every document has at least one view, and none twice; views of equal text share an identifier, within a document, and without
 `document_levels` across documents, too (a title that two have names both). A view stands where `views` of the scheme names its kind.
-Known gap: a long document has more passages and sentences, hence more ways to be found.
+Known gaps: a long document has more passages and sentences, hence more ways to be found, and sentences behind the first `sentences`
+none; where documents fall together and their views fill what lies under their codes, `docids.distinct` changes codes of the document.
 
 On disk: the files of a DocIDTable, first views as the identifiers, and `views.jsonl`, one
 {"doc_id", "views": [{"kind", "docid_tokens"}]} a line.
@@ -194,6 +195,8 @@ class ViewsScheme:
         rows = list(dict.fromkeys((numbers[doc_id], text) for doc_id in doc_ids for _, text in texts[doc_id]))
         inner = ResidualScheme(self.levels, self.codes, self.seed, encoder=self.encoder)
         check_room(len(rows), self.levels, self.codes)
+        if self.document_levels:  # as many at least stand under one beginning
+            check_room(max(map(len, texts.values())), self.levels - self.document_levels, self.codes)
         vectors = self._vectors([text for _, text in rows])
         quantised, facts = inner.fit(vectors, self._greedy(vectors, np.array([number for number, _ in rows]), inner))
         tokens_of = {row: level_tokens(codes, self.codes) for row, codes in zip(rows, quantised.codes, strict=True)}

@@ -146,7 +146,9 @@ def _warn_of_idle_codes(table: DocIDTable, figures: Mapping[str, Any]) -> None:
     clusters, levels, views = table.codes_per_level, figures["levels"], table.facts.get("view_identifiers")
     if clusters is None or len(table) == 1 or "neighbour_agreement" not in figures:
         return
-    number, what = (len(table), "documents") if views is None else (views, "views")
+    number, what = len(table), "documents"
+    if views is not None and not table.settings.get("document_levels"):  # else codes of documents come first
+        number, what = views, "views"
     idle = sum(level["distinct"] == 1 for level in levels)
     fewer = max(2, math.ceil(number**0.5))
     faults = []

@@ -59,11 +59,13 @@ def save_identifiers(table: Identifiers, folder: Path) -> None:
 def diagnose_identifiers(table: Identifiers, vectors: np.ndarray | None = None) -> dict[str, Any]:
     """Figures to be read before any training; `vectors` (N, D) are embeddings of the documents, which n-grams have no use for.
 
-    Of views, those of the first of each document; the others are counted among the facts.
+    Of views, those of the first of each document, beside its embedding where that view is the whole document; the others are counted
+    among the facts.
     """
     if isinstance(table, NgramTable):
         return diagnose_ngrams(table)
-    return diagnose(one_each(table), vectors)
+    whole = not isinstance(table, ViewsTable) or all(own[0].kind == "document" for own in table.views.values())
+    return diagnose(one_each(table), vectors if whole else None)
 
 
 def make_searcher(

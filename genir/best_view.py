@@ -2,7 +2,8 @@
 
 A question is about one sentence of a document, and nobody says which. So of the identifiers of its document it is taught the one whose
 codes already score it highest, by the model as it is at that step (the maximum in multiple-instance learning: Dietterich et al. 1997,
-doi:10.1016/S0004-3702(96)00034-3); that is also what a search that takes the best view ranks by. The others are no negatives of it.
+doi:10.1016/S0004-3702(96)00034-3); by codes alone a search that looks ahead picks it, too (`retrievers.views`). The others are no
+negatives of it.
 
 Shape letters: B texts, W identifiers of the document that has most, L identifier length, V identifier vocabulary.
 """

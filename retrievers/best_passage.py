@@ -10,9 +10,20 @@ from genir.records import Document, Query, Run, ScoredDoc
 from retrievers.ranking import check_k
 
 
+def part_name(doc_id: str, number: int) -> str:
+    """What a document's passage, or another part of it, is called beside those of other documents."""
+    return f"{doc_id} {number}"
+
+
+def whole_of(name: str) -> tuple[str, int]:
+    """The document that a part's name is of, and the part's number."""
+    doc_id, _, number = name.rpartition(" ")
+    return doc_id, int(number)
+
+
 def passage_corpus(texts: Mapping[str, Sequence[str]]) -> list[Document]:
-    """{doc_id: its passages} as documents, each named "doc_id, space, number of the passage"."""
-    return [Document(f"{doc_id} {number}", text) for doc_id, own in texts.items() for number, text in enumerate(own)]
+    """{doc_id: its passages} as documents under their `part_name`."""
+    return [Document(part_name(doc_id, n), text) for doc_id, own in texts.items() for n, text in enumerate(own)]
 
 
 class BestPassageRetriever:
@@ -32,5 +43,5 @@ class BestPassageRetriever:
 def _best(ranking: Sequence[ScoredDoc], k: int) -> tuple[ScoredDoc, ...]:
     scores: dict[str, float] = {}
     for one in ranking:  # best first
-        scores.setdefault(one.doc_id.rpartition(" ")[0], one.score)
+        scores.setdefault(whole_of(one.doc_id)[0], one.score)
     return Run.rank(scores, k)

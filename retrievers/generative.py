@@ -213,12 +213,17 @@ class GenerativeRetriever:
         model = self._split_model
         if model is not None:
             known, split = self.known_scores, model.begin_split(texts)
-            return known.search(split.correction, known.codes(split.by_token), self.constraint, self.decoding)
+            codes = known.codes(split.by_token)
+            return known.search(split.correction, self._reachable(codes, codes), self.constraint, self.decoding)
         found = search(self.model.begin(texts), self.constraint, len(texts), self.decoding)
         return [
             {doc_id: hypothesis.score for hypothesis in row for doc_id in self.index.documents_of(hypothesis.leaf)}
             for row in found
         ]
+
+    def _reachable(self, known: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """What is `known` (B, N) of the tree's names beforehand, -inf for those that by their `codes` (B, N) shall not be found."""
+        return known
 
     def _score_all(self, texts: list[str]) -> list[dict[str, float]]:
         """The same for every document there is."""

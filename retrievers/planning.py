@@ -100,7 +100,8 @@ class PlanningRetriever(GenerativeRetriever):
         if model is not None:
             split = model.begin_split(texts)
             step = split.correction
-            known = self._terms_of_names(texts, split.states) + weight * documents.codes(split.by_token)
+            codes = documents.codes(split.by_token)
+            known = self._reachable(self._terms_of_names(texts, split.states) + weight * codes, codes)
         else:
             step, states = self.model.begin_with_states(texts)
             known = self._terms_of_names(texts, states)

@@ -8,16 +8,22 @@ and f the lowest score among the views that the search found for the question, a
 so that a view that was not found counts as the worst that was, which is 0 in a sum. With nothing pruned f is the lowest score of
 all. Views that several documents share count for each of them. `answer` shows a document with its best view that was found.
 
+Where beams look ahead (`retrievers.known_scores`), the best view is the one whose codes score highest by themselves, and the decoder's
+correction counts for that one alone: so a beam is a document, as it is without views, and not one of many views of the same. That is
+also what training teaches (`genir.best_view`).
+
 With terms (`retrievers.planning`) every view has those of its document beside its own codes, and the best view counts: a sum would count
 them once for every view.
 
-Known gaps: under "sum" the place of the zero depends on how many beams there are, and on whether they look ahead;
-documents cannot come and go.
+Known gaps: under "sum", and where beams do not look ahead, several beams may hold views of one document, so that fewer documents than
+beams are found; under "sum" the place of the zero depends on how many beams there are; documents cannot come and go.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import get_args
 
 import torch
@@ -27,8 +33,10 @@ from genir.errors import ConfigError, unknown_name
 from genir.models.term_head import TermHead
 from genir.protocols import IdentifierModel
 from genir.records import DocIDTokens, Run, ScoredDoc
+from retrievers.best_passage import part_name, whole_of
 from retrievers.document_tree import DocumentTree
 from retrievers.generative import GenerativeRetriever, GenerativeSettings
+from retrievers.known_scores import adds_up, splits
 from retrievers.planning import PlanningModel, PlanningRetriever
 
 
@@ -50,27 +58,49 @@ class ViewsSettings(GenerativeSettings):
 
 
 class ViewsRetriever(GenerativeRetriever):
-    """A model and the views of its documents as a retriever. It finds at most `num_beams` views, hence fewer documents."""
+    """A model and the views of its documents as a retriever."""
 
     settings: ViewsSettings
+    identifiers: ViewsTable
 
     def __init__(
         self, model: IdentifierModel, identifiers: ViewsTable, settings: ViewsSettings = ViewsSettings()
     ) -> None:
         super().__init__(model, identifiers, settings)
-        self.table = identifiers
 
     @cached_property
     def index(self) -> DocumentTree:
-        """The tree over all views; a name in it is "doc_id, space, number of the view"."""
+        """The tree over all views, each under its `part_name`."""
         device = getattr(self.model, "device", "cpu")
         limit: int | None = getattr(self.model, "max_identifier", None)
         named = {
-            f"{doc_id} {number}": view.tokens
-            for doc_id, views in self.table.views.items()
+            part_name(doc_id, number): view.tokens
+            for doc_id, views in self.identifiers.views.items()
             for number, view in enumerate(views)
         }
         return DocumentTree.build(named, self.model.end_token, self.model.vocab_size, device, limit)
+
+    @cached_property
+    def _views(self) -> torch.Tensor:
+        """Shape (documents, most views): the places of each document's views among the tree's names, its first one again behind them."""
+        counts = [len(views) for views in self.identifiers.views.values()]
+        first = [sum_before - count for sum_before, count in zip(accumulate(counts), counts, strict=True)]
+        rows = [
+            [place + (n if n < count else 0) for n in range(max(counts))]
+            for place, count in zip(first, counts, strict=True)
+        ]
+        return torch.tensor(rows, device=self.index.tree.device)
+
+    @property
+    def picks(self) -> bool:
+        """Whether codes alone say which view of a document counts."""
+        settings = self.settings
+        return settings.views == "max" and settings.look_ahead and splits(self.model) and adds_up(self.decoding)
+
+    def prepare(self) -> None:
+        """See GenerativeRetriever."""
+        super().prepare()
+        _ = self._views
 
     def with_documents(self, tokens: Mapping[str, DocIDTokens]) -> GenerativeRetriever:
         """Not for views: raises ConfigError."""
@@ -85,35 +115,60 @@ class ViewsRetriever(GenerativeRetriever):
         self._check_depth(k)
         if not text.strip():
             return []
-        [found] = super()._score_all([text]) if self.settings.exhaustive else super()._beams([text])
+        [found] = self._scored_views([text]) if self.settings.exhaustive else super()._beams([text])
         best: dict[str, tuple[float, DocIDTokens]] = {}
         for name, score in found.items():
-            doc_id, _, number = name.rpartition(" ")
-            view = (score, self.table.views[doc_id][int(number)].tokens)
-            best[doc_id] = max(best.get(doc_id, view), view, key=lambda one: one[0])
+            if score > -math.inf:
+                doc_id, number = whole_of(name)
+                view = (score, self.identifiers.views[doc_id][number].tokens)
+                best[doc_id] = max(best.get(doc_id, view), view, key=lambda one: one[0])
         return [(one, best[one.doc_id][1]) for one in Run.rank(self.combine(found), k)]
 
     def _beams(self, texts: list[str]) -> list[dict[str, float]]:
         return [self.combine(found) for found in super()._beams(texts)]
 
     def _score_all(self, texts: list[str]) -> list[dict[str, float]]:
-        return [self.combine(found) for found in super()._score_all(texts)]
+        return [self.combine(found) for found in self._scored_views(texts)]
+
+    def _scored_views(self, texts: list[str]) -> list[dict[str, float]]:
+        """Per text {name: score} of all views that count."""
+        scored = super()._score_all(texts)
+        model = self.model
+        if not (self.picks and splits(model)):
+            return scored
+        codes = self.known_scores.codes(model.begin_split(texts).by_token)
+        counts = (self._reachable(codes, codes) > -math.inf).tolist()
+        numbers = self.index.numbers
+        return [
+            {name: score for name, score in found.items() if row[numbers[name]]}
+            for found, row in zip(scored, counts, strict=True)
+        ]
+
+    def _reachable(self, known: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        if not self.picks:
+            return known
+        best = codes[:, self._views].argmax(dim=2)  # (B, documents)
+        chosen = self._views.expand(len(codes), -1, -1).gather(2, best[..., None])[..., 0]
+        kept = torch.zeros_like(known, dtype=torch.bool).scatter_(1, chosen, True)
+        return known.masked_fill(~kept, -math.inf)
 
     def combine(self, found: Mapping[str, float]) -> dict[str, float]:
-        """{doc_id: score} of the scores of views, by their names in the tree."""
+        """{doc_id: score} of the scores of views, by their names in the tree; -inf is none."""
         lowest = min(found.values(), default=0.0)
         scores: dict[str, float] = {}
         for name, score in found.items():
-            doc_id = name.rpartition(" ")[0]
-            if self.settings.views == "max":
-                scores[doc_id] = max(score, scores.get(doc_id, score))
-            else:
+            doc_id, _ = whole_of(name)
+            if self.settings.views == "sum":
                 scores[doc_id] = scores.get(doc_id, 0.0) + score - lowest
+            elif score > -math.inf:
+                scores[doc_id] = max(score, scores.get(doc_id, score))
         return scores
 
 
 class PlanningViewsRetriever(ViewsRetriever, PlanningRetriever):
-    """A `ViewsRetriever` that plans ahead by terms, too: s(d) = max over v in V(d) of w * s(v), plus the score of d's terms."""
+    """A `ViewsRetriever` that plans ahead by terms, too: s(d) = w * s(v) of d's best view v, plus the score of d's terms."""
+
+    model: PlanningModel
 
     def __init__(
         self, model: PlanningModel, identifiers: ViewsTable, head: TermHead, settings: ViewsSettings | None = None
@@ -122,18 +177,21 @@ class PlanningViewsRetriever(ViewsRetriever, PlanningRetriever):
         settings = settings or ViewsSettings(views="max")
         if settings.views != "max":
             raise ConfigError(
-                f'views are combined by "{settings.views}": terms go with the best view of a document; search with `--views max` or '
-                "without terms, and build identifiers with combine=max"
+                f"views are combined by {settings.views!r}, but terms go with the best view of a document: leave `--views` out, or search "
+                "with `--no-terms`"
             )
         PlanningRetriever.__init__(self, model, identifiers, head, settings)
-        self.table = identifiers
 
     @cached_property
     def _documents(self) -> torch.Tensor:
         """Shape (names,): the number of the document that each name in the tree is a view of."""
-        number_of = {doc_id: number for number, doc_id in enumerate(self.table.tokens)}
-        numbers = [number_of[name.rpartition(" ")[0]] for name in self.index.names]
-        return torch.tensor(numbers, device=self.index.tree.device)
+        counts = torch.tensor([len(views) for views in self.identifiers.views.values()])
+        return torch.repeat_interleave(counts).to(self.index.tree.device)
+
+    def prepare(self) -> None:
+        """See GenerativeRetriever."""
+        super().prepare()
+        _ = self._documents
 
     def _terms_of_names(self, texts: Sequence[str], states: torch.Tensor) -> torch.Tensor:
         return self.term_scores(texts, states)[:, self._documents]

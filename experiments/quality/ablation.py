@@ -76,7 +76,7 @@ def run(data: Path, out: Path, config: AblationConfig, work: Path) -> dict[str, 
         about[name] = {"base": config.bases.get(name), "seeds": [made.generative(seed) for seed in row.seeds]}
         for split in made.splits:
             for system in SYSTEMS:
-                if system in made.runs(split):  # of views there are no terms
+                if system in made.runs(split):  # of summed views there are no terms
                     paths.setdefault(split, {})[_row(name, system)] = made.runs(split)[system]
     figures: dict[str, Figures] = {}
     for split, runs in paths.items():

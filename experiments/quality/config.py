@@ -65,9 +65,13 @@ class QualityConfig:
             raise ConfigError(
                 f"[sequence] architecture is {self.sequence.architecture!r}: expected code_decoder, which starts from an encoder"
             )
-        if self.identifiers == VIEWS and not self.sums_views and (self.rerank_head or not self.planning):
+        if self.identifiers == VIEWS and (self.rerank_head or not self.planning):
             raise ConfigError(
-                "rerank_head and planning = false are for one identifier a document, not for views of which the best counts"
+                "rerank_head and planning = false are for one identifier a document, not for views: leave them out"
+            )
+        if self.sums_views and self.terms != TermConfig():
+            raise ConfigError(
+                "[terms] beside views that are summed, which have none: leave it out, or add combine=max to scheme"
             )
         parse_measure(self.measure)
         settings = parse_settings(self.scheme)

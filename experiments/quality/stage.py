@@ -173,15 +173,17 @@ class QualityStage:
             return self._tuned_hybrid(terms, replace(dense, build_seconds=dense.build_seconds - learnt))
 
         made_of = {**made_of, "encoder": encoder_fingerprint(encoder)}
-        return {f"hybrid_terms, seed {seed}": self._unless_found("hybrid_terms", self._tuning(), made_of, mixed)}
+        tuned = self._unless_found("hybrid_terms", self._tuning(), made_of, mixed)
+        return {f"hybrid_terms, seed {seed}": {"tuned": tuned}}
 
     def views(self, seed: int) -> dict[str, Any]:
-        """That seed's encoder over the texts of views, alone and beside the tuned BM25; nothing where identifiers are no views."""
+        """That seed's encoder over the texts of views, alone and beside the BM25 that `baselines` tuned; nothing where there are none."""
         if self.config.identifiers != VIEWS:
             return {}
+        assert self._tuned_bm25, "baselines come first"
         made_of = {"encoder": encoder_fingerprint(str(self.encoder(seed)[0]))}
-        texts = {"scheme": _digest(self.config.scheme, seed)}
-        tuning = texts | self._tuning() | {"bm25": _digest(self._tuned_bm25)}
+        of_texts = {"scheme": _digest(self.config.scheme, seed)}
+        tuning = of_texts | self._tuning() | {"bm25": _digest(self._tuned_bm25)}
 
         def alone() -> tuple[Built, dict[str, Any]]:
             return self._over_views(seed), {}
@@ -191,13 +193,11 @@ class QualityStage:
             bm25 = build_retriever("bm25", self.dataset, self.data, bm25=settings)
             return self._tuned_hybrid(bm25, self._over_views(seed))
 
-        return {
-            f"dense_views, seed {seed}": self._unless_found("dense_views", texts, made_of, alone),
-            f"hybrid_views, seed {seed}": self._unless_found("hybrid_views", tuning, made_of, mixed),
-        }
+        self._unless_found("dense_views", of_texts, made_of, alone)
+        return {f"hybrid_views, seed {seed}": {"tuned": self._unless_found("hybrid_views", tuning, made_of, mixed)}}
 
     def control(self, seed: int) -> dict[str, Any]:
-        """The same training over random identifiers of the same shape."""
+        """Training over random identifiers of the same shape, one a document."""
         shape = [pair for pair in self.config.scheme if parse_settings([pair]).keys() & {"levels", "codes"}]
         model, codes, about = self._learnt("random", shape, seed)
         self._search("generative_random_ids", codes, _made_of(model))
@@ -244,7 +244,7 @@ class QualityStage:
 
     def _tuned_hybrid(self, first: Built, second: Built) -> tuple[Built, dict[str, Any]]:
         hybrid, best = build_hybrid(first, second, self.dataset, self.config.measure)
-        return hybrid, {"tuned": asdict(best)}
+        return hybrid, asdict(best)
 
     def _tuning(self) -> dict[str, str]:
         """What tuning on dev depends on."""

@@ -12,7 +12,7 @@ LABELS = {
     "dense_finetuned": "dense, fine-tuned",
     "hybrid_zero_shot": "hybrid, zero-shot",
     "hybrid": "hybrid, fine-tuned",
-    "dense_views": "dense, fine-tuned, best sentence",
+    "dense_views": "dense, fine-tuned, best of views",
     "hybrid_views": "hybrid of that and BM25",
     "hybrid_terms": "the same with the generative model's terms for BM25",
     "generative": "**generative: codes and terms**",

@@ -198,7 +198,7 @@ def _searched(trained: TrainedModel, head: TermHead, dev: DevSet, start: float) 
     if not dev.queries:
         return _Searched(head, curve)
     assert isinstance(trained.search, GenerativeSettings)
-    search = replace(trained.search, num_beams=min(trained.search.num_beams, 20))
+    search = replace(trained.search, num_beams=min(trained.search.num_beams, 20), terms=True)
     retriever = make_searcher(trained.model, trained.table, search, head)
 
     def figure(place: int) -> float:

@@ -46,6 +46,31 @@ def test_from_documents_to_a_ranking(tmp_path: Path, tiny_dataset: Dataset, arch
     assert "reused" in journey.train(journey.config(architecture, objective, WIDE)).err
 
 
+def test_sentences_with_terms_from_documents_to_an_answer(tmp_path: Path, tiny_dataset: Dataset) -> None:
+    journey = Journey.begin(tmp_path, tiny_dataset)
+    chosen = ('views=["sentence", "document"]', "combine=max", "levels=3", "document_levels=1", "codes=5")
+    built = journey.build("views", *chosen)
+    assert built.code == 0, built.err
+    assert "reconstruction" not in json.loads(
+        genir("docids", "inspect", journey.docids, "--json").out
+    )  # of another text
+    trained = journey.train(journey.config(more=TRAINING))
+    assert trained.code == 0, trained.err
+    facts = json.loads((journey.model / "manifest.json").read_text())["facts"]
+    assert facts["material"]["examples"]["query"] == len(tiny_dataset.qrels["train"])  # not one for every view
+    planned = tmp_path / "planned"
+    made = genir("train-terms", "--data", journey.data, "--model", journey.model, "--out", planned)
+    assert made.code == 0, made.err
+    asked = ("search", "Where is Lima?", "--model", planned, "--num-beams", 4, "-k", 4, "--json")
+    found = json.loads(genir(*asked).out)
+    assert {row["doc_id"] for row in found} == {"d1", "d2", "d3", "d4"}  # four beams, four documents
+    assert genir(*asked, "--views", "sum").fault.startswith("views are combined by 'sum', but terms go with")
+    out = ("--out", tmp_path / "head")
+    assert genir("train-rerank", "--data", journey.data, "--model", planned, *out).fault == (
+        f"{planned}: a rerank head is for documents with one identifier each, not for views"
+    )
+
+
 def test_what_users_get_wrong(tmp_path: Path, tiny_dataset: Dataset) -> None:
     journey = Journey.begin(tmp_path, tiny_dataset)
     assert journey.build("views", 'views=["titel"]').fault.startswith("unknown view 'titel': did you mean 'title'?")

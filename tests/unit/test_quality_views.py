@@ -28,9 +28,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def config_of(folder: Path, scheme: list[str]) -> Path:
-    path = write_config(folder, top='identifiers = "views"\ncontrol = false\n')
+    path = write_config(folder, top='identifiers = "views"\n')
     text = path.read_text(encoding="utf-8").replace('scheme = ["levels = 2", "codes = 4"]', f"scheme = {scheme}")
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text if "combine=max" in scheme else text.partition("[terms]")[0], encoding="utf-8")
     return path
 
 
@@ -42,6 +42,7 @@ def test_views_have_terms_and_the_encoder_reads_the_same_texts(data: Path, tmp_p
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))["towns"]
     views = {"dense_views", "hybrid_views"}
     assert {"generative", "generative_sequence_only", "generative_terms_only", "hybrid_terms", *views} <= set(summary)
+    assert "generative_random_ids" in summary
     assert {f"p_{one}_corrected" for one in views} <= set(summary["generative"]["Success@1"])
     details = json.loads((out / "towns.json").read_text(encoding="utf-8"))
     codes = details["systems"]["generative_sequence_only, seed 0"]
@@ -70,7 +71,13 @@ def test_summed_views_have_codes_alone(data: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("switch", [{"planning": False}, {"rerank_head": True}])
 def test_what_views_cannot_have_is_refused(switch: dict[str, bool]) -> None:
-    with pytest.raises(ConfigError, match="for one identifier a document, not for views of which the best counts"):
-        from_mapping(QualityConfig, {"identifiers": "views", "scheme": SCHEME, **switch}, "")
-    summed = from_mapping(QualityConfig, {"identifiers": "views", "scheme": SCHEME[:-1], **switch}, "")
-    assert summed.sums_views
+    for scheme in (SCHEME, SCHEME[:-1]):
+        with pytest.raises(ConfigError, match="are for one identifier a document, not for views: leave them out"):
+            from_mapping(QualityConfig, {"identifiers": "views", "scheme": scheme, **switch}, "")
+
+
+def test_terms_of_summed_views_are_refused() -> None:
+    given = {"identifiers": "views", "terms": {"joint": False}}
+    assert not from_mapping(QualityConfig, {**given, "scheme": SCHEME}, "").sums_views
+    with pytest.raises(ConfigError, match=r"\[terms\] beside views that are summed, which have none"):
+        from_mapping(QualityConfig, {**given, "scheme": SCHEME[:-1]}, "")

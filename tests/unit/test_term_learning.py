@@ -88,6 +88,13 @@ def test_terms_learn_what_misleads_and_sequences_that_are_wrong_count_nothing(en
     assert moved["lake"] < 0 < moved["oslo"]
 
 
+def test_a_model_that_is_set_to_leave_terms_out_learns_them_all_the_same(encoder: Path, tmp_path: Path) -> None:
+    given = trained(encoder, shift=1)
+    assert isinstance(given.search, GenerativeSettings)
+    without = replace(given, search=replace(given.search, terms=False))
+    assert learn(without, tmp_path / "without")[1] == learn(given, tmp_path / "with")[1]
+
+
 def test_sequences_that_are_right_count(encoder: Path, tmp_path: Path) -> None:
     given = trained(encoder, shift=0)
     head, facts, _ = learn(given, tmp_path)
