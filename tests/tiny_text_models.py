@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from genir.embedding import TextEncoder
+from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig
 
 
 def save_byte_tokenizer(folder: Path, **special: str) -> int:
@@ -87,3 +88,12 @@ class WordEncoder(TextEncoder):
             seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8])
             total += np.random.default_rng(seed).standard_normal(self.width)
         return total if total.any() else np.eye(1, self.width)[0]
+
+
+def tiny_code_decoder(folder: Path, vocab_size: int, length: int) -> CodeDecoder:
+    """One over an encoder of random weights in `folder`, whose corrections are no zeros."""
+    torch.manual_seed(0)
+    config = CodeDecoderConfig(str(save_tiny_bert(folder, 16)), heads=2, feedforward=16)
+    made = CodeDecoder(config, vocab_size, length, None).eval()
+    torch.nn.init.normal_(made.correction.weight, std=0.3)
+    return made

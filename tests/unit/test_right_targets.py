@@ -9,11 +9,11 @@ import torch
 from experiments.training.model_config import ModelConfig, make_objective
 from genir.distillation import TaughtRankingObjective, TeacherTable, Teaching
 from genir.errors import ConfigError
-from genir.models.code_decoder import CodeDecoder, CodeDecoderConfig
+from genir.models.code_decoder import CodeDecoder
 from genir.objectives import RankingObjective, TrainingBatch
 from genir.right_targets import RightTargets
 from genir.training import Example, train
-from tests.tiny_text_models import save_tiny_bert
+from tests.tiny_text_models import tiny_code_decoder
 from tests.tiny_training import CONFIG
 
 IDENTIFIERS = [(0, 4), (0, 5), (1, 4), (1, 5), (2, 4)]
@@ -23,11 +23,7 @@ RIGHT = RightTargets.of(EXAMPLES)
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> CodeDecoder:
-    torch.manual_seed(0)
-    encoder = str(save_tiny_bert(tmp_path_factory.mktemp("encoder"), 16))
-    made = CodeDecoder(CodeDecoderConfig(encoder, heads=2, feedforward=16), 6, 2, None).eval()
-    torch.nn.init.normal_(made.correction.weight, std=0.3)
-    return made
+    return tiny_code_decoder(tmp_path_factory.mktemp("encoder"), vocab_size=6, length=2)
 
 
 def batch(model: CodeDecoder, *rows: int, examples: list[Example] = EXAMPLES) -> TrainingBatch:
