@@ -39,8 +39,8 @@ class QualityConfig:
     """Everything that `genir experiment run quality --config FILE` may set. Unknown keys are refused.
 
     `max_questions` training questions at most are learnt from, by every system the same ones (0: all). `scheme` are KEY=VALUE settings
-    of the scheme `identifiers`; views that are summed have no terms, hence no system `generative`. Without `planning` the terms are
-    added to what codes alone find. `rerank_head` adds a head that reranks the beam.
+    of the scheme `identifiers`; views that are summed have no terms, hence no system `generative`, and leave `terms` unread. Without
+    `planning` the terms are added to what codes alone find. `rerank_head` adds a head that reranks the beam.
     """
 
     measure: str = "RR@10"  # what baselines are tuned for on dev
@@ -68,10 +68,6 @@ class QualityConfig:
         if self.identifiers == VIEWS and (self.rerank_head or not self.planning):
             raise ConfigError(
                 "rerank_head and planning = false are for one identifier a document, not for views: leave them out"
-            )
-        if self.sums_views and self.terms != TermConfig():
-            raise ConfigError(
-                "[terms] beside views that are summed, which have none: leave it out, or add combine=max to scheme"
             )
         parse_measure(self.measure)
         settings = parse_settings(self.scheme)

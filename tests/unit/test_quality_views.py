@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config_of(folder: Path, scheme: list[str]) -> Path:
     path = write_config(folder, top='identifiers = "views"\n')
     text = path.read_text(encoding="utf-8").replace('scheme = ["levels = 2", "codes = 4"]', f"scheme = {scheme}")
-    path.write_text(text if "combine=max" in scheme else text.partition("[terms]")[0], encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -74,10 +74,3 @@ def test_what_views_cannot_have_is_refused(switch: dict[str, bool]) -> None:
     for scheme in (SCHEME, SCHEME[:-1]):
         with pytest.raises(ConfigError, match="are for one identifier a document, not for views: leave them out"):
             from_mapping(QualityConfig, {"identifiers": "views", "scheme": scheme, **switch}, "")
-
-
-def test_terms_of_summed_views_are_refused() -> None:
-    given = {"identifiers": "views", "terms": {"joint": False}}
-    assert not from_mapping(QualityConfig, {**given, "scheme": SCHEME}, "").sums_views
-    with pytest.raises(ConfigError, match=r"\[terms\] beside views that are summed, which have none"):
-        from_mapping(QualityConfig, {**given, "scheme": SCHEME[:-1]}, "")
