@@ -23,7 +23,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
-from itertools import accumulate
 from typing import get_args
 
 import torch
@@ -83,13 +82,15 @@ class ViewsRetriever(GenerativeRetriever):
     @cached_property
     def _views(self) -> torch.Tensor:
         """Shape (documents, most views): the places of each document's views among the tree's names, its first one again behind them."""
+        counts = self._counts[:, None]
+        number = torch.arange(int(counts.max()), device=counts.device)
+        return counts.cumsum(0) - counts + number.where(number < counts, 0)
+
+    @property
+    def _counts(self) -> torch.Tensor:
+        """Shape (documents,): how many views each has."""
         counts = [len(views) for views in self.identifiers.views.values()]
-        first = [sum_before - count for sum_before, count in zip(accumulate(counts), counts, strict=True)]
-        rows = [
-            [place + (n if n < count else 0) for n in range(max(counts))]
-            for place, count in zip(first, counts, strict=True)
-        ]
-        return torch.tensor(rows, device=self.index.tree.device)
+        return torch.tensor(counts, device=self.index.tree.device)
 
     @property
     def picks(self) -> bool:
@@ -185,8 +186,7 @@ class PlanningViewsRetriever(ViewsRetriever, PlanningRetriever):
     @cached_property
     def _documents(self) -> torch.Tensor:
         """Shape (names,): the number of the document that each name in the tree is a view of."""
-        counts = torch.tensor([len(views) for views in self.identifiers.views.values()])
-        return torch.repeat_interleave(counts).to(self.index.tree.device)
+        return torch.repeat_interleave(self._counts)
 
     def prepare(self) -> None:
         """See GenerativeRetriever."""

@@ -104,7 +104,8 @@ def test_what_ships_is_what_runs_without_a_file_and_cuts_all_systems_alike() -> 
     assert LabelsConfig.read(None) == LabelsConfig(quality, (0.01, 0.1, 1.0))
     assert changed(quality, large) == {
         "control": False,
-        "scheme": ('views=["document", "sentence"]', "combine=max", "levels=32", "document_levels=16"),
+        "identifiers": "residual",
+        "scheme": ("levels=32",),
         "max_questions": 6000,
         "dense.training.epochs": 2,
         "sequence.objective.hard_negatives": 7,
