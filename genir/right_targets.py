@@ -32,9 +32,9 @@ class Labelled(Protocol):
 
 @dataclass(frozen=True)
 class RightTargets:
-    """`own[i]`: example i's target, -1 where it is chosen at every step. `right[i]`: all right ones of its text, ascending; none where its own is the only one.
+    """`own[i]`: example i's target. `right[i]`: all right ones of its text, ascending; none where its own is the only one.
 
-    Examples of one text hold the very same tuple.
+    Examples of one text hold the very same tuple. A target of -1 is chosen at every step, among the right ones (`genir.best_view`).
     """
 
     own: tuple[int, ...]
