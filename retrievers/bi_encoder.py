@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from genir.devices import Precision, attention_kernel
 from genir.embedding import TextEncoder, load_encoder, mean_pool
 from genir.errors import ConfigError
 
@@ -67,7 +68,9 @@ class BiEncoder(nn.Module):
 
     def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Unit vectors (B, D), float32, of texts (B, T)."""
-        hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        precision: Precision = "bfloat16" if torch.is_autocast_enabled(self.device.type) else "float32"
+        with attention_kernel(self.device, precision, input_ids.shape[1]):  # queries are shorter than their passages
+            hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return mean_pool(hidden, attention_mask)
 
     def embed_rows(self, rows: Sequence[Sequence[int]]) -> Tensor:

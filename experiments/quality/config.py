@@ -35,11 +35,39 @@ def shipped(name: str) -> Path:
 
 
 @dataclass(frozen=True)
+class Identifiers:
+    """A scheme and its KEY=VALUE settings."""
+
+    identifiers: str = "residual"
+    scheme: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        settings = parse_settings(self.scheme)
+        if "seed" in settings:
+            raise ConfigError("scheme sets a seed: leave it out, seeds are taken from `seeds`")
+        if not hasattr(make_scheme(self.identifiers, settings, DEFAULT_ENCODER, None), "seed"):
+            raise ConfigError(
+                f"identifiers is {self.identifiers!r}, which no seed changes: expected residual, or another that has one"
+            )
+
+    @property
+    def are_views(self) -> bool:
+        """Whether a document has several."""
+        return self.identifiers == VIEWS
+
+    @property
+    def are_summed(self) -> bool:
+        """Whether they are views whose scores are summed, as they are unless the scheme is told otherwise."""
+        return self.are_views and parse_settings(self.scheme).get("combine") != "max"
+
+
+@dataclass(frozen=True)
 class QualityConfig:
     """Everything that `genir experiment run quality --config FILE` may set. Unknown keys are refused.
 
     `max_questions` training questions at most are learnt from, by every system the same ones (0: all). `scheme` are KEY=VALUE settings
-    of the scheme `identifiers`; views that are summed have no terms, hence no system `generative`, and leave `terms` unread. Without
+    of the scheme `identifiers`; of these and their `alternatives` the one is taken whose codes are best on dev when a model has learnt
+    them. Views that are summed have no terms, hence no system `generative`, and leave `terms` unread. Without
     `planning` the terms are added to what codes alone find. `rerank_head` adds a head that reranks the beam.
     """
 
@@ -48,6 +76,7 @@ class QualityConfig:
     max_questions: int = 0
     identifiers: str = "residual"
     scheme: tuple[str, ...] = ()
+    alternatives: tuple[Identifiers, ...] = ()
     seeds: tuple[int, ...] = (0,)
     control: bool = True
     planning: bool = True
@@ -65,23 +94,23 @@ class QualityConfig:
             raise ConfigError(
                 f"[sequence] architecture is {self.sequence.architecture!r}: expected code_decoder, which starts from an encoder"
             )
-        if self.identifiers == VIEWS and (self.rerank_head or not self.planning):
+        if self.views is not None and (self.rerank_head or not self.planning):
             raise ConfigError(
                 "rerank_head and planning = false are for one identifier a document, not for views: leave them out"
             )
         parse_measure(self.measure)
-        settings = parse_settings(self.scheme)
-        if "seed" in settings:
-            raise ConfigError("scheme sets a seed: leave it out, seeds are taken from `seeds`")
-        if not hasattr(make_scheme(self.identifiers, settings, self.encoder, None), "seed"):
-            raise ConfigError(
-                f"identifiers is {self.identifiers!r}, which no seed changes: expected residual, or another that has one"
-            )
+        if len(set(self.choices)) < len(self.choices):
+            raise ConfigError("alternatives: two of the identifiers to choose from are the same; leave one out")
 
     @property
-    def sums_views(self) -> bool:
-        """Whether identifiers are views whose scores are summed, as they are unless the scheme is told otherwise."""
-        return self.identifiers == VIEWS and parse_settings(self.scheme).get("combine") != "max"
+    def choices(self) -> tuple[Identifiers, ...]:
+        """The identifiers to choose from on dev, the first where they are level."""
+        return (Identifiers(self.identifiers, self.scheme), *self.alternatives)
+
+    @property
+    def views(self) -> Identifiers | None:
+        """The first of the choices that gives a document several, if one does."""
+        return next((one for one in self.choices if one.are_views), None)
 
     @classmethod
     def of(cls, values: Mapping[str, Any], where: str) -> "QualityConfig":

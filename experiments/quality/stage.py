@@ -3,10 +3,10 @@
     bm25                      fields, k1 and b tuned on train and dev  bm25_default   title and text, .9, .4
     dense                     the encoder as it comes                  dense_finetuned   on the training questions
     hybrid                    bm25 and dense_finetuned, tuned on dev   hybrid_zero_shot  bm25 and dense
-    dense_views               dense_finetuned over the texts of views, of which the best counts (where identifiers are views)
+    dense_views               dense_finetuned over the texts of views, of which the best counts (where identifiers may be views)
     hybrid_views              bm25 and dense_views, tuned on dev
-    hybrid_terms              generative_terms_only in bm25's place: what the model's terms bring to a hybrid (of views, if there is one)
-    generative                codes and terms of one model, searched with planning ahead
+    hybrid_terms              generative_terms_only in bm25's place: what the model's terms bring to a hybrid (of views where codes are)
+    generative                codes and terms of one model, searched with planning ahead; identifiers are those whose codes are best on dev
     generative_sequence_only  its codes alone
     generative_terms_only     its terms alone, over all documents
     generative_random_ids     the control: the same training over identifiers that say nothing
@@ -17,7 +17,8 @@ BM25 on the training questions, too. A seed has its own fine-tuned encoder, and 
 cost to build counts what it was made of, and nothing that is timed reads kept embeddings. Every folder and run is reused where it was
 made of the same data and settings, and otherwise stands beside the new one.
 
-Known gaps: a change of this code makes nothing anew; what a query writer or a teacher cost counts for the model that asked first.
+Known gaps: a change of this code makes nothing anew; identifiers that were not chosen cost nothing; what a query writer or a teacher
+cost counts for the model that asked first.
 """
 
 import hashlib
@@ -28,10 +29,9 @@ from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from docids.views import NAME as VIEWS
 from docids.views import ViewsScheme
 from experiments.data_stage import build_docids
-from experiments.quality.config import FINE_TUNED, QualityConfig, seeded
+from experiments.quality.config import FINE_TUNED, Identifiers, QualityConfig, seeded
 from experiments.quality.training_questions import fewer_questions
 from experiments.quality.tuned_baselines import build_baselines
 from experiments.registry import make_scheme, parse_settings
@@ -74,6 +74,7 @@ class QualityStage:
     _dense: dict[int, Built] = field(default_factory=dict)
     _views: dict[int, Built] = field(default_factory=dict)
     _terms: dict[int, tuple[Built, Mapping[str, str]]] = field(default_factory=dict)
+    _chosen: dict[int, Identifiers] = field(default_factory=dict)
     _tuned_bm25: Mapping[str, Any] = field(default_factory=dict)  # its settings
 
     @classmethod
@@ -96,7 +97,7 @@ class QualityStage:
 
     def under(self, config: QualityConfig) -> "QualityStage":
         """The same data under another configuration, which learns from as many questions."""
-        return replace(self, config=config, _paths={}, _encoders={}, _dense={}, _views={}, _terms={}, _tuned_bm25={})
+        return QualityStage(self.dataset, self.data, self.work, config, self.questions, self.splits)
 
     def runs(self, split: str) -> dict[str, list[Path]]:
         """System -> its run files, one a seed."""
@@ -130,10 +131,15 @@ class QualityStage:
     def generative(self, seed: int) -> dict[str, Any]:
         """One seed's identifiers, models and runs; of views that are summed there are no terms, hence codes alone."""
         config = self.config
-        model, codes, about = self._learnt(config.identifiers, config.scheme, seed)
-        self._search("generative_sequence_only", codes, _made_of(model))
-        facts = {f"generative_sequence_only, seed {seed}": about}
-        if config.sums_views:
+        learnt = [self._learnt(one.identifiers, one.scheme, seed) for one in config.choices]
+        dev = [about["training"]["best_dev"] for _, about in learnt]
+        best = dev.index(max(dev))
+        chosen, (model, about) = config.choices[best], learnt[best]
+        self._chosen[seed] = chosen
+        self._search("generative_sequence_only", self._codes(model, about), _made_of(model))
+        compared = [{**asdict(one), "dev": value} for one, value in zip(config.choices, dev, strict=True)]
+        facts = {f"generative_sequence_only, seed {seed}": {**about, "chosen_from": compared}}
+        if chosen.are_summed:
             return facts
         terms = seeded(replace(config.terms, max_examples=_UNCUT), seed)
         planned = model.with_name(f"{model.name}-terms-{_digest(terms)}")
@@ -165,7 +171,7 @@ class QualityStage:
         encoder = str(self.encoder(seed)[0])
 
         def mixed() -> tuple[Built, dict[str, Any]]:
-            if self.config.identifiers == VIEWS:
+            if self._chosen[seed].are_views:
                 dense = self._over_views(seed)
             else:
                 dense = self._dense.get(seed) or build_retriever("dense", self.dataset, self.data, encoder=encoder)
@@ -178,11 +184,11 @@ class QualityStage:
 
     def views(self, seed: int) -> dict[str, Any]:
         """That seed's encoder over the texts of views, alone and beside the BM25 that `baselines` tuned; nothing where there are none."""
-        if self.config.identifiers != VIEWS:
+        if self.config.views is None:
             return {}
         assert self._tuned_bm25, "baselines come first"
         made_of = {"encoder": encoder_fingerprint(str(self.encoder(seed)[0]))}
-        of_texts = {"scheme": _digest(self.config.scheme, seed)}
+        of_texts = {"scheme": _digest(self.config.views.scheme, seed)}
         tuning = of_texts | self._tuning() | {"bm25": _digest(self._tuned_bm25)}
 
         def alone() -> tuple[Built, dict[str, Any]]:
@@ -197,14 +203,14 @@ class QualityStage:
         return {f"hybrid_views, seed {seed}": {"tuned": self._unless_found("hybrid_views", tuning, made_of, mixed)}}
 
     def control(self, seed: int) -> dict[str, Any]:
-        """Training over random identifiers of the same shape, one a document."""
-        shape = [pair for pair in self.config.scheme if parse_settings([pair]).keys() & {"levels", "codes"}]
-        model, codes, about = self._learnt("random", shape, seed)
-        self._search("generative_random_ids", codes, _made_of(model))
+        """Training over random identifiers of the same shape as that seed's, one a document."""
+        shape = [pair for pair in self._chosen[seed].scheme if parse_settings([pair]).keys() & {"levels", "codes"}]
+        model, about = self._learnt("random", shape, seed)
+        self._search("generative_random_ids", self._codes(model, about), _made_of(model))
         return {f"generative_random_ids, seed {seed}": about}
 
-    def _learnt(self, scheme: str, settings: Sequence[str], seed: int) -> tuple[Path, Built, dict[str, Any]]:
-        """Identifiers and a model for them: its folder, its search, and what there is to say about both."""
+    def _learnt(self, scheme: str, settings: Sequence[str], seed: int) -> tuple[Path, dict[str, Any]]:
+        """Identifiers and a model for them: its folder, and what there is to say about both."""
         encoder = str(self.encoder(seed)[0])
         chosen = (*settings, f"seed={seed}")
         docids = self.work / "docids" / f"{scheme}-{_digest(chosen)}-{Path(encoder).name}"
@@ -218,8 +224,11 @@ class QualityStage:
         model = self.work / "models" / f"{scheme}-{_digest(chosen)}-{Path(encoder).name}-{_digest(sequence)}"
         cache = self.work / "cache"
         trained = train_model(self.data, docids, sequence, model, resume=True, cache=cache, overwrite=True)
-        about = {**_trained(trained, model), "identifiers": identifiers}
-        return model, _costing(self._built(model), identifiers["seconds"]), about
+        return model, {**_trained(trained, model), "identifiers": identifiers}
+
+    def _codes(self, model: Path, about: Mapping[str, Any]) -> Built:
+        """The search of a model by its identifiers alone."""
+        return _costing(self._built(model), about["identifiers"]["seconds"])
 
     def _sequence(self, encoder: str, seed: int) -> ModelConfig:
         """The model's configuration with its seed, started from the fine-tuned encoder."""
@@ -236,7 +245,9 @@ class QualityStage:
         """The index of the encoder over the texts of views, built once."""
         if seed not in self._views:
             encoder = str(self.encoder(seed)[0])
-            scheme = make_scheme(VIEWS, parse_settings((*self.config.scheme, f"seed={seed}")), encoder, None)
+            assert self.config.views is not None
+            settings = parse_settings((*self.config.views.scheme, f"seed={seed}"))
+            scheme = make_scheme(self.config.views.identifiers, settings, encoder, None)
             assert isinstance(scheme, ViewsScheme)
             texts = {doc_id: [text for _, text in own] for doc_id, own in scheme.texts(self.dataset.corpus).items()}
             self._views[seed] = build_passages(texts, encoder)

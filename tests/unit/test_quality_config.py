@@ -1,6 +1,6 @@
 """The configuration of the experiments about quality: what is refused, what a seed reaches, and what ships."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,7 @@ def test_the_ablation_starts_from_the_configuration_of_quality() -> None:
     assert changed(QualityConfig.read(shipped("quality")), AblationConfig.read(None).rows[WHOLE]) == {
         "identifiers": "residual",  # one a document
         "scheme": ("levels=16",),
+        "alternatives": (),
         "max_questions": 2000,
         "dense.passage_tokens": 128,
         "dense.training.epochs": 0,
@@ -101,11 +102,12 @@ def test_the_ablation_starts_from_the_configuration_of_quality() -> None:
 def test_what_ships_is_what_runs_without_a_file_and_cuts_all_systems_alike() -> None:
     quality, large = QualityConfig.read(None), QualityConfig.read(shipped("quality_large"))
     assert quality == QualityConfig.read(shipped("quality"))
-    assert LabelsConfig.read(None) == LabelsConfig(quality, (0.01, 0.1, 1.0))
+    assert LabelsConfig.read(None) == LabelsConfig(replace(quality, alternatives=()), (0.01, 0.1, 1.0))
     assert changed(quality, large) == {
         "control": False,
         "identifiers": "residual",
         "scheme": ("levels=32",),
+        "alternatives": (),
         "max_questions": 6000,
         "dense.training.epochs": 2,
         "sequence.objective.hard_negatives": 7,
@@ -154,6 +156,9 @@ def test_a_seed_reaches_every_stage() -> None:
         ('identifiers = "vews"', "unknown scheme 'vews': did you mean 'views'?"),
         ('[sequence]\narchitecture = "causal"', "[sequence] architecture is 'causal': expected code_decoder"),
         ("seeds = [1, 1]", "each once"),
+        ('[[alternatives]]\nidentifiers = "title"', "identifiers is 'title', which no seed changes"),
+        ("[[alternatives]]\nscheme = []", "two of the identifiers to choose from are the same"),
+        ('rerank_head = true\n[[alternatives]]\nidentifiers = "views"', "rerank_head and planning = false are for one"),
         ("max_questions = -1", "max_questions is -1: expected 1 or more, or 0 for all"),
         ('measur = "RR@10"', "unknown key 'measur': did you mean 'measure'?"),
     ],
@@ -164,7 +169,7 @@ def test_a_key_that_would_have_no_effect_is_refused(tmp_path: Path, text: str, f
     with pytest.raises(ConfigError) as refused:
         QualityConfig.read(path)
     assert fault in str(refused.value)
-    if text.startswith("["):
+    if text.startswith("[") and not text.startswith("[["):
         path.write_text(text.replace("[", "[rows.other.", 1), encoding="utf-8")
         with pytest.raises(ConfigError) as refused:
             AblationConfig.read(path)

@@ -69,6 +69,32 @@ def test_summed_views_have_codes_alone(data: Path, tmp_path: Path) -> None:
     assert not {"generative", "generative_terms_only", "hybrid_terms"} & set(summary)
 
 
+def test_identifiers_are_those_whose_codes_are_best_on_dev(data: Path, tmp_path: Path) -> None:
+    plain = '[[alternatives]]\nidentifiers = "residual"\nscheme = ["levels=2", "codes=4"]\n'
+    path = config_of(tmp_path, SCHEME)
+    text = path.read_text(encoding="utf-8").replace("[dense]", f"{plain}\n[dense]", 1)
+    path.write_text(text, encoding="utf-8")
+    out = tmp_path / "out"
+    done = genir(
+        "experiment", "run", "quality", "--dataset", data, "--out", out, "--work", tmp_path / "w", "--config", path
+    )
+    assert done.code == 0, done.err
+    systems = json.loads((out / "towns.json").read_text(encoding="utf-8"))["systems"]
+    codes = systems["generative_sequence_only, seed 0"]
+    compared = codes["chosen_from"]
+    assert [one["identifiers"] for one in compared] == ["views", "residual"]
+    best = max(compared, key=lambda one: one["dev"])  # the first where they are level
+    assert codes["training"]["scheme"] == codes["identifiers"]["scheme"] == best["identifiers"]
+    assert codes["training"]["best_dev"] == best["dev"]
+    levels = {"views": 3, "residual": 2}[best["identifiers"]]
+    assert codes["identifiers"]["length"]["max"] == levels
+    assert (
+        systems["generative_random_ids, seed 0"]["identifiers"]["length"]["max"] == levels
+    )  # the control's shape is the chosen one's
+    summary = json.loads((out / "summary.json").read_text(encoding="utf-8"))["towns"]
+    assert {"dense_views", "hybrid_views", "hybrid_terms"} <= set(summary)
+
+
 @pytest.mark.parametrize("switch", [{"planning": False}, {"rerank_head": True}])
 def test_what_views_cannot_have_is_refused(switch: dict[str, bool]) -> None:
     for scheme in (SCHEME, SCHEME[:-1]):
