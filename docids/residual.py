@@ -20,6 +20,7 @@ apart.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -73,18 +74,19 @@ def refit_codebooks(
     books = start.copy()
     rest = vectors - quantised.reconstruct()
     scales = np.ones((len(vectors), 1), dtype=np.float32)
-    groups = [_Groups.of(column) for column in codes.T]
+    holders = [_holders(column, len(book)) for column, book in zip(codes.T, books, strict=True)]
+    counts = [np.bincount(column, minlength=len(book)) for column, book in zip(codes.T, books, strict=True)]
     for sweep in range(sweeps):
         if unit_length and sweep:
             lengths = np.linalg.norm(scales * vectors - rest, axis=1, keepdims=True)
             growth = scales / np.where(lengths > 0, lengths, 1) - scales
             rest += growth * vectors
             scales += growth
-        for level, group in enumerate(groups):
-            rest += books[level][codes[:, level]]
-            pull = group.sums(rest) + ridge * start[level, group.used]
-            books[level, group.used] = pull / (group.counts + ridge)[:, None]
-            rest -= books[level][codes[:, level]]
+        for level, held in enumerate(holders):
+            pull = held @ rest + ridge * (start[level] - books[level])
+            move = pull / np.maximum(counts[level] + ridge, 1e-9)[:, None]
+            books[level] += move
+            rest -= move[codes[:, level]]
     return Quantisation(codes, books)
 
 
@@ -107,23 +109,11 @@ def quantise_within(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Groups:
-    """Rows sorted by code, so that sums over codes are one pass."""
+def _holders(codes: np.ndarray, count: int) -> Any:
+    """A sparse matrix (count, N) of ones, float32: which rows hold each code."""
+    from scipy.sparse import csr_array
 
-    order: np.ndarray  # (N,) rows, those of one code adjacent
-    used: np.ndarray  # (U,) the codes that stand somewhere, ascending
-    starts: np.ndarray  # (U,) where each begins in `order`
-    counts: np.ndarray  # (U,) float32
-
-    @classmethod
-    def of(cls, labels: np.ndarray) -> "_Groups":
-        order = np.argsort(labels, kind="stable")
-        used, starts, counts = np.unique(labels[order], return_index=True, return_counts=True)
-        return cls(order, used, starts, counts.astype(np.float32))
-
-    def sums(self, rows: np.ndarray) -> np.ndarray:
-        return np.asarray(np.add.reduceat(rows[self.order], self.starts, axis=0))
+    return csr_array((np.ones(len(codes), dtype=np.float32), (codes, np.arange(len(codes)))), shape=(count, len(codes)))
 
 
 def mean_cosine(vectors: np.ndarray, reconstruction: np.ndarray) -> float:
