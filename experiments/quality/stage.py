@@ -21,22 +21,21 @@ Known gaps: a change of this code makes nothing anew; identifiers that were not 
 cost counts for the model that asked first.
 """
 
-import hashlib
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from docids.views import ViewsScheme
 from experiments.data_stage import build_docids
 from experiments.quality.config import FINE_TUNED, Identifiers, QualityConfig, seeded
+from experiments.quality.kept_runs import KeptRuns, digest
 from experiments.quality.training_questions import fewer_questions
 from experiments.quality.tuned_baselines import build_baselines
 from experiments.registry import make_scheme, parse_settings
 from experiments.reranking import RerankChoice, rerank
-from experiments.retrieval import Built, build_hybrid, build_passages, build_retriever, is_searched, search_split
+from experiments.retrieval import Built, build_hybrid, build_passages, build_retriever
 from experiments.training.dense import train_dense
 from experiments.training.model import train_model
 from experiments.training.model_config import ModelConfig
@@ -46,7 +45,7 @@ from experiments.training.terms import train_terms
 from genir.config import from_mapping
 from genir.embedding import encoder_fingerprint
 from genir.errors import ConfigError
-from genir.formats import CORPUS, QRELS, QUERIES, load_dataset
+from genir.formats import QRELS, QUERIES, load_dataset
 from genir.manifest import MANIFEST, sha256_of, write_json
 from genir.records import Dataset
 from retrievers.bm25 import BM25Settings
@@ -54,7 +53,6 @@ from retrievers.index_files import read_json
 from retrievers.planning import PlanningRetriever, TermsRetriever, UnguidedRetriever
 from retrievers.tuning import BM25Grid
 
-DEPTH = 50
 _UNCUT = 10**9  # examples of terms: what all learn from is cut before
 
 
@@ -68,14 +66,18 @@ class QualityStage:
     config: QualityConfig
     questions: int
     splits: Sequence[str]
-    _paths: dict[str, dict[str, list[Path]]] = field(default_factory=dict)
+    kept: KeptRuns = field(init=False)
     _encoders: dict[int, tuple[Path, dict[str, Any]]] = field(default_factory=dict)
-    # By seed: the fine-tuned encoder's index where it was made here, its index of views, and the terms alone with what they are made of.
+    # By seed: the fine-tuned encoder's index where it was made here, its index of views, the terms alone with what they are made of,
+    # and which identifiers were best on dev.
     _dense: dict[int, Built] = field(default_factory=dict)
     _views: dict[int, Built] = field(default_factory=dict)
     _terms: dict[int, tuple[Built, Mapping[str, str]]] = field(default_factory=dict)
     _chosen: dict[int, Identifiers] = field(default_factory=dict)
     _tuned_bm25: Mapping[str, Any] = field(default_factory=dict)  # its settings
+
+    def __post_init__(self) -> None:
+        self.kept = KeptRuns(self.dataset, self.data, self.work, self.splits)
 
     @classmethod
     def of(cls, data: Path, work: Path, config: QualityConfig, share: float = 1.0) -> "QualityStage":
@@ -101,19 +103,16 @@ class QualityStage:
 
     def runs(self, split: str) -> dict[str, list[Path]]:
         """System -> its run files, one a seed."""
-        return self._paths[split]
+        return self.kept.paths[split]
 
     def baselines(self) -> dict[str, Any]:
         """Everything that is not generative; what there is to say about it."""
         encoders = {"dense": self.config.encoder}
         encoders |= {f"{FINE_TUNED} {seed}": str(self.encoder(seed)[0]) for seed in self.config.seeds}
         made_of = {name: encoder_fingerprint(encoder) for name, encoder in encoders.items()}
-        asked = {split: self._asked(split) for split in self.dataset.qrels}
-        tuning = _digest(made_of, self._corpus, asked, self.config.measure, BM25Grid())
-        kept = self.work / "baselines" / f"{tuning}.json"
-        if not self._recall(kept):
-            write_json(kept, self._search_baselines(encoders, made_of))
-        about = dict(read_json(kept)["about"])
+        asked = {split: self.kept.asked(split) for split in self.dataset.qrels}
+        tuning = digest(made_of, self.kept.corpus, asked, self.config.measure, BM25Grid())
+        about = self.kept.all_unless_found(tuning, lambda: self._search_baselines(encoders, made_of))
         self._tuned_bm25 = about["bm25"]["settings"]
         for seed in self.config.seeds:
             folder, trained = self.encoder(seed)
@@ -136,31 +135,31 @@ class QualityStage:
         best = dev.index(max(dev))
         chosen, (model, about) = config.choices[best], learnt[best]
         self._chosen[seed] = chosen
-        self._search("generative_sequence_only", self._codes(model, about), _made_of(model))
+        self.kept.search("generative_sequence_only", self._codes(model, about), _made_of(model))
         compared = [{**asdict(one), "dev": value} for one, value in zip(config.choices, dev, strict=True)]
         facts = {f"generative_sequence_only, seed {seed}": {**about, "chosen_from": compared}}
         if chosen.are_summed:
             return facts
         terms = seeded(replace(config.terms, max_examples=_UNCUT), seed)
-        planned = model.with_name(f"{model.name}-terms-{_digest(terms)}")
+        planned = model.with_name(f"{model.name}-terms-{digest(terms)}")
         added = train_terms(self.data, model, terms, planned, resume=True)
         facts[f"generative, seed {seed}"] = _trained(added, planned / "terms")
         whole = _costing(self._built(planned), about["identifiers"]["seconds"])
         assert isinstance(whole.retriever, PlanningRetriever)
         alone = replace(whole, retriever=TermsRetriever(whole.retriever), settings={**whole.settings, "alone": True})
-        self._search("generative_terms_only", alone, _made_of(planned))
+        self.kept.search("generative_terms_only", alone, _made_of(planned))
         self._terms[seed] = alone, _made_of(planned)
         if not config.planning:
             settings = {**whole.settings, "planning": False}
             whole = replace(whole, retriever=UnguidedRetriever.of(whole.retriever), settings=settings)
         if config.rerank_head:
             learning = seeded(RerankConfig(max_queries=max(1, self.questions)), seed)
-            planned, source = model.with_name(f"{planned.name}-head-{_digest(learning)}"), planned
+            planned, source = model.with_name(f"{planned.name}-head-{digest(learning)}"), planned
             head = train_rerank(self.data, source, learning, planned)["facts"]
             whole = replace(whole, build_seconds=whole.build_seconds + head["rerank_seconds"])
             whole = rerank(whole, RerankChoice("head", depth=learning.depth), self.dataset, planned)
             facts[f"generative, seed {seed}"]["rerank"] = head
-        self._search("generative", whole, _made_of(planned))
+        self.kept.search("generative", whole, _made_of(planned))
         return facts
 
     def hybrid_of_terms(self, seed: int) -> dict[str, Any]:
@@ -179,7 +178,7 @@ class QualityStage:
             return self._tuned_hybrid(terms, replace(dense, build_seconds=dense.build_seconds - learnt))
 
         made_of = {**made_of, "encoder": encoder_fingerprint(encoder)}
-        tuned = self._unless_found("hybrid_terms", self._tuning(), made_of, mixed)
+        tuned = self.kept.search_unless_found("hybrid_terms", self._tuning(), made_of, mixed)
         return {f"hybrid_terms, seed {seed}": {"tuned": tuned}}
 
     def views(self, seed: int) -> dict[str, Any]:
@@ -188,8 +187,8 @@ class QualityStage:
             return {}
         assert self._tuned_bm25, "baselines come first"
         made_of = {"encoder": encoder_fingerprint(str(self.encoder(seed)[0]))}
-        of_texts = {"scheme": _digest(self.config.views.scheme, seed)}
-        tuning = of_texts | self._tuning() | {"bm25": _digest(self._tuned_bm25)}
+        of_texts = {"scheme": digest(self.config.views.scheme, seed)}
+        tuning = of_texts | self._tuning() | {"bm25": digest(self._tuned_bm25)}
 
         def alone() -> tuple[Built, dict[str, Any]]:
             return self._over_views(seed), {}
@@ -199,21 +198,25 @@ class QualityStage:
             bm25 = build_retriever("bm25", self.dataset, self.data, bm25=settings)
             return self._tuned_hybrid(bm25, self._over_views(seed))
 
-        self._unless_found("dense_views", of_texts, made_of, alone)
-        return {f"hybrid_views, seed {seed}": {"tuned": self._unless_found("hybrid_views", tuning, made_of, mixed)}}
+        self.kept.search_unless_found("dense_views", of_texts, made_of, alone)
+        return {
+            f"hybrid_views, seed {seed}": {
+                "tuned": self.kept.search_unless_found("hybrid_views", tuning, made_of, mixed)
+            }
+        }
 
     def control(self, seed: int) -> dict[str, Any]:
         """Training over random identifiers of the same shape as that seed's, one a document."""
         shape = [pair for pair in self._chosen[seed].scheme if parse_settings([pair]).keys() & {"levels", "codes"}]
         model, about = self._learnt("random", shape, seed)
-        self._search("generative_random_ids", self._codes(model, about), _made_of(model))
+        self.kept.search("generative_random_ids", self._codes(model, about), _made_of(model))
         return {f"generative_random_ids, seed {seed}": about}
 
     def _learnt(self, scheme: str, settings: Sequence[str], seed: int) -> tuple[Path, dict[str, Any]]:
         """Identifiers and a model for them: its folder, and what there is to say about both."""
         encoder = str(self.encoder(seed)[0])
         chosen = (*settings, f"seed={seed}")
-        docids = self.work / "docids" / f"{scheme}-{_digest(chosen)}-{Path(encoder).name}"
+        docids = self.work / "docids" / f"{scheme}-{digest(chosen)}-{Path(encoder).name}"
         begun = time.monotonic()
         made = build_docids(self.data, docids, scheme, chosen, encoder, None)
         noted = docids.with_name(f"{docids.name}.json")  # what making them took, when they were made
@@ -221,7 +224,7 @@ class QualityStage:
             write_json(noted, {"made_at": made["made_at"], "seconds": round(time.monotonic() - begun, 1)})
         identifiers = made["facts"] | {"seconds": read_json(noted)["seconds"]}
         sequence = self._sequence(encoder, seed)
-        model = self.work / "models" / f"{scheme}-{_digest(chosen)}-{Path(encoder).name}-{_digest(sequence)}"
+        model = self.work / "models" / f"{scheme}-{digest(chosen)}-{Path(encoder).name}-{digest(sequence)}"
         cache = self.work / "cache"
         trained = train_model(self.data, docids, sequence, model, resume=True, cache=cache, overwrite=True)
         return model, {**_trained(trained, model), "identifiers": identifiers}
@@ -259,96 +262,29 @@ class QualityStage:
 
     def _tuning(self) -> dict[str, str]:
         """What tuning on dev depends on."""
-        return {"measure": self.config.measure, "dev": _digest(self._asked("dev"))}
-
-    def _unless_found(
-        self,
-        name: str,
-        settings: Mapping[str, Any],
-        made_of: Mapping[str, str],
-        make: Callable[[], tuple[Built, dict[str, Any]]],
-    ) -> dict[str, Any]:
-        """The runs of a system that is made only where one of them is missing; what `make` says of it is kept beside the baselines."""
-        files = list(self._run_files(name, settings, made_of))
-        kept = self.work / "baselines" / f"{name}-{_digest(made_of, settings)}.json"
-        if not kept.is_file() or not all(is_searched(path, inputs) for path, _, inputs in files):
-            built, about = make()
-            for path, split, inputs in files:
-                search_split(built, self.dataset, split, DEPTH, path, inputs)
-            write_json(kept, about)
-        for path, split, _ in files:
-            self._paths.setdefault(split, {}).setdefault(name, []).append(path)
-        return dict(read_json(kept))
+        return {"measure": self.config.measure, "dev": digest(self.kept.asked("dev"))}
 
     def _search_baselines(self, encoders: Mapping[str, str], made_of: Mapping[str, str]) -> dict[str, Any]:
-        """Tune, build and search them; the runs by split and system, and how they were tuned."""
+        """Tune, build and search them; how they were tuned."""
         made = build_baselines(self.dataset, self.data, encoders, self.config.measure)
         for name in ("bm25_default", "bm25"):
-            self._search(name, made.built[name], {})
+            self.kept.search(name, made.built[name], {})
         about: dict[str, Any] = {"bm25": {"settings": asdict(made.bm25.settings), "dev": made.bm25.value}}
         for name, fingerprint in made_of.items():
             shown, _, seed = name.partition(" ")
             hybrid = "hybrid" if seed else "hybrid_zero_shot"
-            self._search(shown, made.built[name], {"encoder": fingerprint})
+            self.kept.search(shown, made.built[name], {"encoder": fingerprint})
             if seed:
                 self._dense[int(seed)] = made.built[name]
-            self._search(hybrid, made.built[f"hybrid_{name}"], {"encoder": fingerprint})
+            self.kept.search(hybrid, made.built[f"hybrid_{name}"], {"encoder": fingerprint})
             tuned = {"tuned": asdict(made.hybrids[f"hybrid_{name}"])}
             about[f"{hybrid}, seed {seed}" if seed else hybrid] = tuned
-        runs = {
-            split: {name: [path.name for path in files] for name, files in found.items()}
-            for split, found in self._paths.items()
-        }
-        return {"about": about, "runs": runs}
-
-    def _recall(self, kept: Path) -> bool:
-        """Whether the runs of finished baselines are all there; then they are taken."""
-        if not kept.is_file():
-            return False
-        runs = {
-            split: {name: [self.work / "runs" / split / file for file in files] for name, files in found.items()}
-            for split, found in read_json(kept)["runs"].items()
-        }
-        files = [path for found in runs.values() for paths in found.values() for path in paths]
-        if not all(path.is_file() and path.with_suffix(".json").is_file() for path in files):
-            return False
-        self._paths = runs
-        return True
-
-    def _search(self, name: str, built: Built, made_of: Mapping[str, str]) -> None:
-        """The run of every split; an earlier one is taken where corpus, questions, judgements, settings and `made_of` are the same."""
-        for path, split, inputs in self._run_files(name, built.settings, made_of):
-            self._paths.setdefault(split, {}).setdefault(name, []).append(path)
-            if not is_searched(path, inputs):
-                search_split(built, self.dataset, split, DEPTH, path, inputs)
-
-    def _run_files(
-        self, name: str, settings: Mapping[str, Any], made_of: Mapping[str, str]
-    ) -> Iterator[tuple[Path, str, Mapping[str, str]]]:
-        """Every split's run, and what it is made of."""
-        for split in self.splits:
-            inputs = {**made_of, "corpus": self._corpus, "settings": _digest(settings), **self._asked(split)}
-            yield self.work / "runs" / split / f"{name}-{_digest(inputs)}.trec", split, inputs
-
-    @property
-    def _corpus(self) -> str:
-        return sha256_of(self.data / CORPUS)
-
-    def _asked(self, split: str) -> dict[str, str]:
-        """What a run of a split depends on beside the retriever, and what figures of it depend on beside the run."""
-        texts = [(query.query_id, query.text) for query in self.dataset.split(split)]
-        return {"queries": _digest(texts), "qrels": sha256_of(self.data / QRELS / f"{split}.tsv")}
+        return about
 
     def _name(self, settings: object) -> str:
         """A folder's name for what learns by `settings` from this corpus and these questions."""
         files = [self.data / QRELS / f"{split}.tsv" for split in ("train", "dev") if split in self.dataset.qrels]
-        return _digest(settings, self._corpus, sha256_of(self.data / QUERIES), *map(sha256_of, files))
-
-
-def _digest(*plain: object) -> str:
-    """Names what was made by a configuration, so that what several rows share is made once."""
-    whole = [asdict(one) if is_dataclass(one) and not isinstance(one, type) else one for one in plain]
-    return hashlib.sha256(json.dumps(whole, sort_keys=True, default=str).encode()).hexdigest()[:8]
+        return digest(settings, self.kept.corpus, sha256_of(self.data / QUERIES), *map(sha256_of, files))
 
 
 def _trained(manifest: Mapping[str, Any], folder: Path) -> dict[str, Any]:

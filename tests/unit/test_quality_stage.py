@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.quality.config import QualityConfig
+from experiments.quality.config import Identifiers, QualityConfig
 from experiments.quality.experiment import score
 from experiments.quality.stage import QualityStage
 from experiments.quality.tuned_baselines import build_baselines
@@ -31,7 +31,7 @@ def data(tmp_path: Path) -> Path:
 
 def bm25_run(data: Path, work: Path, k1: float = 0.9) -> Path:
     stage = QualityStage.of(data, work, CONFIG)
-    stage._search("bm25", build_retriever("bm25", stage.dataset, data, bm25=BM25Settings(k1=k1)), {})
+    stage.kept.search("bm25", build_retriever("bm25", stage.dataset, data, bm25=BM25Settings(k1=k1)), {})
     [path] = stage.runs("test")["bm25"]
     assert json.loads(path.with_suffix(".json").read_text())["settings"]["k1"] == k1
     return path
@@ -51,7 +51,7 @@ def test_more_questions_to_answer_make_another_run(data: Path, tmp_path: Path) -
     judged = {query_id: {f"d{query_id[1:]}": 1} for query_id in grown.queries}
     write_dataset(replace(grown, qrels={**grown.qrels, "test": Qrels(judged)}), data)
     stage = QualityStage.of(data, tmp_path / "work", CONFIG)
-    stage._search("bm25", build_retriever("bm25", stage.dataset, data), {})
+    stage.kept.search("bm25", build_retriever("bm25", stage.dataset, data), {})
     summary, details = score(stage.runs("test"), stage.dataset, "test")
     assert details["queries"] == 12
     assert summary["bm25"]["Success@1"]["mean"] == 1.0  # nine of twelve were not answered by the run before
@@ -126,7 +126,7 @@ def test_a_hybrid_of_terms_mixes_them_with_the_encoder_and_counts_it_once(data: 
     stage = QualityStage.of(data, tmp_path / "work", CONFIG)
     assert stage.hybrid_of_terms(0) == {}  # no model has terms
     words = build_retriever("bm25", stage.dataset, data)
-    stage._encoders[0] = save_tiny_bert(tmp_path / "encoder", 16), {}
+    stage._encoders[0], stage._chosen[0] = (save_tiny_bert(tmp_path / "encoder", 16), {}), Identifiers()
     made_of = {"model": "60,000 seconds of encoder, 10,000 of its own"}
     stage._terms[0] = replace(words, retriever=Always("d3", "d4"), build_seconds=70_000.0), made_of
     trained = {"training_seconds": 60_000.0}
