@@ -75,7 +75,8 @@ def refit_codebooks(
     rest = vectors - quantised.reconstruct()
     scales = np.ones((len(vectors), 1), dtype=np.float32)
     holders = [_holders(column, len(book)) for column, book in zip(codes.T, books, strict=True)]
-    counts = [np.bincount(column, minlength=len(book)) for column, book in zip(codes.T, books, strict=True)]
+    # A code that nothing holds stays where it is, without ridge, too.
+    weights = [np.maximum(held.sum(axis=1) + np.float32(ridge), 1e-9)[:, None] for held in holders]
     for sweep in range(sweeps):
         if unit_length and sweep:
             lengths = np.linalg.norm(scales * vectors - rest, axis=1, keepdims=True)
@@ -84,7 +85,7 @@ def refit_codebooks(
             scales += growth
         for level, held in enumerate(holders):
             pull = held @ rest + ridge * (start[level] - books[level])
-            move = pull / np.maximum(counts[level] + ridge, 1e-9)[:, None]
+            move = pull / weights[level]
             books[level] += move
             rest -= move[codes[:, level]]
     return Quantisation(codes, books)

@@ -69,7 +69,7 @@ class BiEncoder(nn.Module):
     def embed(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Unit vectors (B, D), float32, of texts (B, T)."""
         precision: Precision = "bfloat16" if torch.is_autocast_enabled(self.device.type) else "float32"
-        with attention_kernel(self.device, precision, input_ids.shape[1]):  # queries are shorter than their passages
+        with attention_kernel(self.device, precision, input_ids.shape[1]):  # short texts beside longer ones
             hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         return mean_pool(hidden, attention_mask)
 

@@ -6,6 +6,7 @@ many questions are learnt from) is refused where it is given for one of them.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,10 +36,10 @@ def shipped(name: str) -> Path:
 
 
 @dataclass(frozen=True)
-class Identifiers:
-    """A scheme and its KEY=VALUE settings."""
+class SchemeChoice:
+    """The scheme `identifiers` and its KEY=VALUE settings."""
 
-    identifiers: str = "residual"
+    identifiers: str
     scheme: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -66,9 +67,10 @@ class QualityConfig:
     """Everything that `genir experiment run quality --config FILE` may set. Unknown keys are refused.
 
     `max_questions` training questions at most are learnt from, by every system the same ones (0: all). `scheme` are KEY=VALUE settings
-    of the scheme `identifiers`; of these and their `alternatives` the one is taken whose codes are best on dev when a model has learnt
-    them. Views that are summed have no terms, hence no system `generative`, and leave `terms` unread. Without
-    `planning` the terms are added to what codes alone find. `rerank_head` adds a head that reranks the beam.
+    of the scheme `identifiers`; of these and their `alternatives` the one is taken whose codes alone, learnt, have the best RR@10 on
+    `sequence.dev_queries` dev questions, whatever `measure` is. Views that are summed have no terms, hence no system `generative`, and
+    leave `terms` unread. Without `planning` the terms are added to what codes alone find. `rerank_head` adds a head that reranks the
+    beam.
     """
 
     measure: str = "RR@10"  # what baselines are tuned for on dev
@@ -76,7 +78,7 @@ class QualityConfig:
     max_questions: int = 0
     identifiers: str = "residual"
     scheme: tuple[str, ...] = ()
-    alternatives: tuple[Identifiers, ...] = ()
+    alternatives: tuple[SchemeChoice, ...] = ()
     seeds: tuple[int, ...] = (0,)
     control: bool = True
     planning: bool = True
@@ -94,22 +96,29 @@ class QualityConfig:
             raise ConfigError(
                 f"[sequence] architecture is {self.sequence.architecture!r}: expected code_decoder, which starts from an encoder"
             )
-        if self.views is not None and (self.rerank_head or not self.planning):
+        if any(one.are_views for one in self.choices) and (self.rerank_head or not self.planning):
             raise ConfigError(
                 "rerank_head and planning = false are for one identifier a document, not for views: leave them out"
             )
         parse_measure(self.measure)
-        if len(set(self.choices)) < len(self.choices):
+        if not self.alternatives:
+            return
+        told = [(one.identifiers, parse_settings(one.scheme)) for one in self.choices]
+        if any(one in told[:number] for number, one in enumerate(told)):
             raise ConfigError("alternatives: two of the identifiers to choose from are the same; leave one out")
+        if sum(one.are_views for one in self.choices) > 1:
+            raise ConfigError("alternatives: two of the identifiers to choose from are views; leave one out")
+        if any(one.are_summed for one in self.choices):
+            raise ConfigError("alternatives: views that are summed have no terms, as others have; set combine=max")
 
-    @property
-    def choices(self) -> tuple[Identifiers, ...]:
+    @cached_property
+    def choices(self) -> tuple[SchemeChoice, ...]:
         """The identifiers to choose from on dev, the first where they are level."""
-        return (Identifiers(self.identifiers, self.scheme), *self.alternatives)
+        return (SchemeChoice(self.identifiers, self.scheme), *self.alternatives)
 
     @property
-    def views(self) -> Identifiers | None:
-        """The first of the choices that gives a document several, if one does."""
+    def views(self) -> SchemeChoice | None:
+        """The choice that gives a document several, if one does."""
         return next((one for one in self.choices if one.are_views), None)
 
     @classmethod

@@ -55,7 +55,7 @@ class KeptRuns:
             if not is_searched(path, inputs):
                 search_split(built, self.dataset, split, DEPTH, path, inputs)
 
-    def search_unless_found(
+    def search_made(
         self,
         name: str,
         settings: Mapping[str, Any],
@@ -74,9 +74,9 @@ class KeptRuns:
             self._take(split, name, path)
         return dict(read_json(kept))
 
-    def all_unless_found(self, name: str, make: Callable[[], About]) -> About:
-        """What `make` says after having searched for the first of all runs; these and its words are taken where they are all there."""
-        assert not self.paths, "something has been searched before"
+    def begin(self, name: str, make: Callable[[], About]) -> About:
+        """The first runs of all, which `make` searches together, and what it says of them; taken where they are all there."""
+        assert not self.paths, "these come before all others, once"
         kept = self._kept(name)
         if not kept.is_file() or not self._recall(read_json(kept)["runs"]):
             about = make()

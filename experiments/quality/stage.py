@@ -13,12 +13,11 @@
 
 Invariants: everything that learns does so from the same questions, all of the training split or those that `max_questions` leaves; texts of
 the documents, which models read beside them and encoders read as passages, are no questions. What is tuned or stopped early is so on dev,
-BM25 on the training questions, too. A seed has its own fine-tuned encoder, and that seed's models start from it. What something
-cost to build counts what it was made of, and nothing that is timed reads kept embeddings. Every folder and run is reused where it was
-made of the same data and settings, and otherwise stands beside the new one.
+BM25 on the training questions, too. A seed has its own fine-tuned encoder, and that seed's models start from it. What something cost to
+build counts what it was made of, and all identifiers that it was chosen from; nothing that is timed reads kept embeddings. Every folder and
+run is reused where it was made of the same data and settings, and otherwise stands beside the new one.
 
-Known gaps: a change of this code makes nothing anew; identifiers that were not chosen cost nothing; what a query writer or a teacher
-cost counts for the model that asked first.
+Known gaps: a change of this code makes nothing anew; what a query writer or a teacher cost counts for the model that asked first.
 """
 
 import time
@@ -29,7 +28,7 @@ from typing import Any
 
 from docids.views import ViewsScheme
 from experiments.data_stage import build_docids
-from experiments.quality.config import FINE_TUNED, Identifiers, QualityConfig, seeded
+from experiments.quality.config import FINE_TUNED, QualityConfig, SchemeChoice, seeded
 from experiments.quality.kept_runs import KeptRuns, digest
 from experiments.quality.training_questions import fewer_questions
 from experiments.quality.tuned_baselines import build_baselines
@@ -73,7 +72,7 @@ class QualityStage:
     _dense: dict[int, Built] = field(default_factory=dict)
     _views: dict[int, Built] = field(default_factory=dict)
     _terms: dict[int, tuple[Built, Mapping[str, str]]] = field(default_factory=dict)
-    _chosen: dict[int, Identifiers] = field(default_factory=dict)
+    _chosen: dict[int, SchemeChoice] = field(default_factory=dict)
     _tuned_bm25: Mapping[str, Any] = field(default_factory=dict)  # its settings
 
     def __post_init__(self) -> None:
@@ -112,7 +111,7 @@ class QualityStage:
         made_of = {name: encoder_fingerprint(encoder) for name, encoder in encoders.items()}
         asked = {split: self.kept.asked(split) for split in self.dataset.qrels}
         tuning = digest(made_of, self.kept.corpus, asked, self.config.measure, BM25Grid())
-        about = self.kept.all_unless_found(tuning, lambda: self._search_baselines(encoders, made_of))
+        about = self.kept.begin(tuning, lambda: self._search_baselines(encoders, made_of))
         self._tuned_bm25 = about["bm25"]["settings"]
         for seed in self.config.seeds:
             folder, trained = self.encoder(seed)
@@ -130,21 +129,17 @@ class QualityStage:
     def generative(self, seed: int) -> dict[str, Any]:
         """One seed's identifiers, models and runs; of views that are summed there are no terms, hence codes alone."""
         config = self.config
-        learnt = [self._learnt(one.identifiers, one.scheme, seed) for one in config.choices]
-        dev = [about["training"]["best_dev"] for _, about in learnt]
-        best = dev.index(max(dev))
-        chosen, (model, about) = config.choices[best], learnt[best]
-        self._chosen[seed] = chosen
-        self.kept.search("generative_sequence_only", self._codes(model, about), _made_of(model))
-        compared = [{**asdict(one), "dev": value} for one, value in zip(config.choices, dev, strict=True)]
-        facts = {f"generative_sequence_only, seed {seed}": {**about, "chosen_from": compared}}
-        if chosen.are_summed:
+        model, about, tried = self._best_on_dev(seed)
+        before = about["identifiers"]["seconds"] + tried
+        self.kept.search("generative_sequence_only", _costing(self._built(model), before), _made_of(model))
+        facts = {f"generative_sequence_only, seed {seed}": about}
+        if self._chosen[seed].are_summed:
             return facts
         terms = seeded(replace(config.terms, max_examples=_UNCUT), seed)
         planned = model.with_name(f"{model.name}-terms-{digest(terms)}")
         added = train_terms(self.data, model, terms, planned, resume=True)
         facts[f"generative, seed {seed}"] = _trained(added, planned / "terms")
-        whole = _costing(self._built(planned), about["identifiers"]["seconds"])
+        whole = _costing(self._built(planned), before)
         assert isinstance(whole.retriever, PlanningRetriever)
         alone = replace(whole, retriever=TermsRetriever(whole.retriever), settings={**whole.settings, "alone": True})
         self.kept.search("generative_terms_only", alone, _made_of(planned))
@@ -178,7 +173,7 @@ class QualityStage:
             return self._tuned_hybrid(terms, replace(dense, build_seconds=dense.build_seconds - learnt))
 
         made_of = {**made_of, "encoder": encoder_fingerprint(encoder)}
-        tuned = self.kept.search_unless_found("hybrid_terms", self._tuning(), made_of, mixed)
+        tuned = self.kept.search_made("hybrid_terms", self._tuning(), made_of, mixed)
         return {f"hybrid_terms, seed {seed}": {"tuned": tuned}}
 
     def views(self, seed: int) -> dict[str, Any]:
@@ -198,22 +193,36 @@ class QualityStage:
             bm25 = build_retriever("bm25", self.dataset, self.data, bm25=settings)
             return self._tuned_hybrid(bm25, self._over_views(seed))
 
-        self.kept.search_unless_found("dense_views", of_texts, made_of, alone)
-        return {
-            f"hybrid_views, seed {seed}": {
-                "tuned": self.kept.search_unless_found("hybrid_views", tuning, made_of, mixed)
-            }
-        }
+        self.kept.search_made("dense_views", of_texts, made_of, alone)
+        return {f"hybrid_views, seed {seed}": {"tuned": self.kept.search_made("hybrid_views", tuning, made_of, mixed)}}
 
     def control(self, seed: int) -> dict[str, Any]:
         """Training over random identifiers of the same shape as that seed's, one a document."""
+        assert seed in self._chosen, "the generative model comes first"
         shape = [pair for pair in self._chosen[seed].scheme if parse_settings([pair]).keys() & {"levels", "codes"}]
         model, about = self._learnt("random", shape, seed)
-        self.kept.search("generative_random_ids", self._codes(model, about), _made_of(model))
+        codes = _costing(self._built(model), about["identifiers"]["seconds"])
+        self.kept.search("generative_random_ids", codes, _made_of(model))
         return {f"generative_random_ids, seed {seed}": about}
 
+    def _best_on_dev(self, seed: int) -> tuple[Path, dict[str, Any], float]:
+        """Of the choices the one whose codes are best on dev, as `_learnt`; and the seconds that the others took."""
+        choices = self.config.choices
+        learnt = [self._learnt(one.identifiers, one.scheme, seed) for one in choices]
+        trainings = [about["training"] for _, about in learnt]
+        seconds = [about["training"]["seconds"] + about["identifiers"]["seconds"] for _, about in learnt]
+        best = max(range(len(choices)), key=lambda i: trainings[i]["best_dev"])  # the first where they are level
+        self._chosen[seed] = choices[best]
+        model, about = learnt[best]
+        if len(choices) > 1:
+            about["chosen_from"] = [
+                {**asdict(one), "dev": made["best_dev"], "measure": made["measure"], "seconds": took}
+                for one, made, took in zip(choices, trainings, seconds, strict=True)
+            ]
+        return model, about, sum(seconds) - seconds[best]
+
     def _learnt(self, scheme: str, settings: Sequence[str], seed: int) -> tuple[Path, dict[str, Any]]:
-        """Identifiers and a model for them: its folder, and what there is to say about both."""
+        """SchemeChoice and a model for them: its folder, and what there is to say about both."""
         encoder = str(self.encoder(seed)[0])
         chosen = (*settings, f"seed={seed}")
         docids = self.work / "docids" / f"{scheme}-{digest(chosen)}-{Path(encoder).name}"
@@ -228,10 +237,6 @@ class QualityStage:
         cache = self.work / "cache"
         trained = train_model(self.data, docids, sequence, model, resume=True, cache=cache, overwrite=True)
         return model, {**_trained(trained, model), "identifiers": identifiers}
-
-    def _codes(self, model: Path, about: Mapping[str, Any]) -> Built:
-        """The search of a model by its identifiers alone."""
-        return _costing(self._built(model), about["identifiers"]["seconds"])
 
     def _sequence(self, encoder: str, seed: int) -> ModelConfig:
         """The model's configuration with its seed, started from the fine-tuned encoder."""

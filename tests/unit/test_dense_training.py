@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from genir.devices import Precision, attention_kernel
 from genir.embedding import TextEncoder
 from genir.errors import ConfigError, DataError
 from genir.objectives import TrainingBatch
@@ -137,6 +139,22 @@ def test_vectors_are_those_of_the_text_encoder(model: BiEncoder, encoder: Path) 
     expected = TextEncoder(str(encoder), max_length=24, precision="float32").encode(texts)
     np.testing.assert_allclose(rows, expected, atol=1e-6)
     np.testing.assert_array_equal(LiveEncoder(model, precision="float32").encode(texts), expected)
+
+
+def test_queries_take_the_attention_kernel_of_their_own_length(encoder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[tuple[str, int]] = []
+
+    def kernel(device: torch.device, precision: Precision, tokens: int) -> AbstractContextManager[object]:
+        taken.append((precision, tokens))
+        return attention_kernel(device, precision, tokens)
+
+    monkeypatch.setattr("retrievers.bi_encoder.attention_kernel", kernel)
+    model = BiEncoder(str(encoder), 128, 24)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model.embed(*model.pad([list(range(5, 105))]))
+        model.embed_rows([[5, 6]])
+    model.embed_rows([[5, 6]])
+    assert taken == [("bfloat16", 112), ("bfloat16", 16), ("float32", 16)]
 
 
 def learn(

@@ -85,6 +85,14 @@ def test_refitting_solves_the_ridge_regression() -> None:
     np.testing.assert_allclose(refitted.codebooks.reshape(direct.shape), direct, atol=1e-4)
 
 
+@pytest.mark.parametrize("ridge", [0.0, 0.1])
+def test_a_code_that_nothing_holds_stays_where_it_is(ridge: float) -> None:
+    books = np.array([[[1.0, 0.0], [0.0, 5.0]]], dtype=np.float32)
+    held = Quantisation(np.zeros((3, 1), dtype=np.int64), books)
+    fitted = refit_codebooks(np.array([[3.0, 0.0]] * 3, dtype=np.float32), held, ridge=ridge)
+    np.testing.assert_allclose(fitted.codebooks[0], [[(3 * 3 + ridge) / (3 + ridge), 0], [0, 5]], atol=1e-6)
+
+
 def test_sums_have_length_one_and_fit_directions_as_well() -> None:
     vectors = cloud()
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

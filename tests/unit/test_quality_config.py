@@ -157,7 +157,21 @@ def test_a_seed_reaches_every_stage() -> None:
         ('[sequence]\narchitecture = "causal"', "[sequence] architecture is 'causal': expected code_decoder"),
         ("seeds = [1, 1]", "each once"),
         ('[[alternatives]]\nidentifiers = "title"', "identifiers is 'title', which no seed changes"),
-        ("[[alternatives]]\nscheme = []", "two of the identifiers to choose from are the same"),
+        ('[[alternatives]]\nidentifiers = "residual"', "two of the identifiers to choose from are the same"),
+        (
+            'scheme = ["levels=2"]\n[[alternatives]]\nidentifiers = "residual"\nscheme = ["levels = 2"]',
+            "two of the identifiers to choose from are the same",
+        ),
+        ("[[alternatives]]\nscheme = []", "the key 'identifiers' is missing"),
+        (
+            '[[alternatives]]\nidentifiers = "views"',
+            "views that are summed have no terms, as others have; set combine=max",
+        ),
+        (
+            'identifiers = "views"\nscheme = ["combine=max"]\n'
+            '[[alternatives]]\nidentifiers = "views"\nscheme = ["levels=2", "combine=max"]',
+            "two of the identifiers to choose from are views",
+        ),
         ('rerank_head = true\n[[alternatives]]\nidentifiers = "views"', "rerank_head and planning = false are for one"),
         ("max_questions = -1", "max_questions is -1: expected 1 or more, or 0 for all"),
         ('measur = "RR@10"', "unknown key 'measur': did you mean 'measure'?"),

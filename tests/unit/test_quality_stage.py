@@ -4,11 +4,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from experiments.quality.config import Identifiers, QualityConfig
+from experiments.quality.config import QualityConfig, SchemeChoice
 from experiments.quality.experiment import score
+from experiments.quality.kept_runs import digest
 from experiments.quality.stage import QualityStage
 from experiments.quality.tuned_baselines import build_baselines
 from experiments.retrieval import build_retriever
@@ -126,7 +128,7 @@ def test_a_hybrid_of_terms_mixes_them_with_the_encoder_and_counts_it_once(data: 
     stage = QualityStage.of(data, tmp_path / "work", CONFIG)
     assert stage.hybrid_of_terms(0) == {}  # no model has terms
     words = build_retriever("bm25", stage.dataset, data)
-    stage._encoders[0], stage._chosen[0] = (save_tiny_bert(tmp_path / "encoder", 16), {}), Identifiers()
+    stage._encoders[0], stage._chosen[0] = (save_tiny_bert(tmp_path / "encoder", 16), {}), SchemeChoice("residual")
     made_of = {"model": "60,000 seconds of encoder, 10,000 of its own"}
     stage._terms[0] = replace(words, retriever=Always("d3", "d4"), build_seconds=70_000.0), made_of
     trained = {"training_seconds": 60_000.0}
@@ -139,6 +141,33 @@ def test_a_hybrid_of_terms_mixes_them_with_the_encoder_and_counts_it_once(data: 
         assert all({one.doc_id for one in ranking} == {"d3", "d4", "d5"} for ranking in found)
     del stage._dense[0]  # what is searched already is not built again
     assert stage.hybrid_of_terms(0) == about
+
+
+@pytest.mark.parametrize(("dev", "best"), [((0.4, 0.6), 1), ((0.6, 0.4), 0), ((0.5, 0.5), 0)])
+def test_identifiers_are_chosen_on_dev_the_first_where_they_are_level(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dev: tuple[float, float], best: int
+) -> None:
+    config = replace(CONFIG, alternatives=(SchemeChoice("views", ("combine=max",)),))
+    stage = QualityStage.of(data, tmp_path / "work", config)
+    figures = {"residual": dev[0], "views": dev[1]}
+
+    def learnt(scheme: str, settings: Sequence[str], seed: int) -> tuple[Path, dict[str, Any]]:
+        training = {"best_dev": figures[scheme], "measure": "RR@10 on dev", "seconds": 100.0 * len(scheme)}
+        return Path(scheme), {"training": training, "identifiers": {"seconds": 7.0}}
+
+    monkeypatch.setattr(stage, "_learnt", learnt)
+    model, about, others = stage._best_on_dev(0)
+    assert model.name == ("residual", "views")[best]
+    assert others == (507.0, 807.0)[best]  # what the one that is not taken took
+    assert [(one["identifiers"], one["dev"], one["seconds"]) for one in about["chosen_from"]] == [
+        ("residual", dev[0], 807.0),
+        ("views", dev[1], 507.0),
+    ]
+    assert stage._chosen[0] == config.choices[best]
+
+
+def test_names_of_what_is_kept_stay() -> None:
+    assert digest(SchemeChoice("views", ("levels=2",)), "corpus", {"b": 1, "a": 2}) == "649cd2ba"
 
 
 def test_baselines_are_tuned_on_dev(tmp_path: Path) -> None:
