@@ -222,7 +222,7 @@ class QualityStage:
         return model, about, sum(seconds) - seconds[best]
 
     def _learnt(self, scheme: str, settings: Sequence[str], seed: int) -> tuple[Path, dict[str, Any]]:
-        """SchemeChoice and a model for them: its folder, and what there is to say about both."""
+        """Identifiers and a model for them: its folder, and what there is to say about both."""
         encoder = str(self.encoder(seed)[0])
         chosen = (*settings, f"seed={seed}")
         docids = self.work / "docids" / f"{scheme}-{digest(chosen)}-{Path(encoder).name}"
