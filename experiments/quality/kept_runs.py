@@ -55,7 +55,7 @@ class KeptRuns:
             if not is_searched(path, inputs):
                 search_split(built, self.dataset, split, DEPTH, path, inputs)
 
-    def search_made(
+    def search_once(
         self,
         name: str,
         settings: Mapping[str, Any],
@@ -74,7 +74,7 @@ class KeptRuns:
             self._take(split, name, path)
         return dict(read_json(kept))
 
-    def begin(self, name: str, make: Callable[[], About]) -> About:
+    def first_runs(self, name: str, make: Callable[[], About]) -> About:
         """The first runs of all, which `make` searches together, and what it says of them; taken where they are all there."""
         assert not self.paths, "these come before all others, once"
         kept = self._kept(name)

@@ -111,7 +111,7 @@ class QualityStage:
         made_of = {name: encoder_fingerprint(encoder) for name, encoder in encoders.items()}
         asked = {split: self.kept.asked(split) for split in self.dataset.qrels}
         tuning = digest(made_of, self.kept.corpus, asked, self.config.measure, BM25Grid())
-        about = self.kept.begin(tuning, lambda: self._search_baselines(encoders, made_of))
+        about = self.kept.first_runs(tuning, lambda: self._search_baselines(encoders, made_of))
         self._tuned_bm25 = about["bm25"]["settings"]
         for seed in self.config.seeds:
             folder, trained = self.encoder(seed)
@@ -173,7 +173,7 @@ class QualityStage:
             return self._tuned_hybrid(terms, replace(dense, build_seconds=dense.build_seconds - learnt))
 
         made_of = {**made_of, "encoder": encoder_fingerprint(encoder)}
-        tuned = self.kept.search_made("hybrid_terms", self._tuning(), made_of, mixed)
+        tuned = self.kept.search_once("hybrid_terms", self._tuning(), made_of, mixed)
         return {f"hybrid_terms, seed {seed}": {"tuned": tuned}}
 
     def views(self, seed: int) -> dict[str, Any]:
@@ -193,8 +193,8 @@ class QualityStage:
             bm25 = build_retriever("bm25", self.dataset, self.data, bm25=settings)
             return self._tuned_hybrid(bm25, self._over_views(seed))
 
-        self.kept.search_made("dense_views", of_texts, made_of, alone)
-        return {f"hybrid_views, seed {seed}": {"tuned": self.kept.search_made("hybrid_views", tuning, made_of, mixed)}}
+        self.kept.search_once("dense_views", of_texts, made_of, alone)
+        return {f"hybrid_views, seed {seed}": {"tuned": self.kept.search_once("hybrid_views", tuning, made_of, mixed)}}
 
     def control(self, seed: int) -> dict[str, Any]:
         """Training over random identifiers of the same shape as that seed's, one a document."""
