@@ -17,7 +17,7 @@ from genir.errors import ConfigError, unknown_name
 from genir.formats import write_run
 from genir.manifest import sha256_of, write_json
 from genir.protocols import Retriever
-from genir.records import Dataset, Query, Run
+from genir.records import Dataset, Fields, Query, Run
 from retrievers.best_passage import BestPassageRetriever, passage_corpus
 from retrievers.bm25 import BM25Retriever, BM25Settings
 from retrievers.dense import DenseRetriever
@@ -51,10 +51,12 @@ def build_retriever(
     cache: Path | None = None,
     device: str = "auto",
     bm25: BM25Settings | None = None,
+    fields: Fields = "title+text",
 ) -> Built:
     """Make the retriever `name` over a data set. `decoding` changes settings of the generative retriever's search.
 
-    `bm25` are its settings, the usual ones without. Raises ConfigError for an unknown name or a missing model.
+    `bm25` are its settings, the usual ones without; `fields` are what a dense one reads. Raises ConfigError for an unknown name or a
+    missing model.
     """
     begun = time.monotonic()
     if name in GENERATIVE:
@@ -65,7 +67,8 @@ def build_retriever(
         seconds = time.monotonic() - begun
         return Built(lexical, seconds, _saved_bytes(lexical), 0, asdict(lexical.settings))
     if name == "dense":
-        dense = DenseRetriever(TextEncoder(encoder, device=device, cache_dir=cache)).build(dataset.corpus)
+        texts = TextEncoder(encoder, device=device, cache_dir=cache)
+        dense = DenseRetriever(texts, fields=fields).build(dataset.corpus)
         trained = training_seconds(encoder)
         seconds = time.monotonic() - begun + trained
         settings = {**asdict(dense.settings), "training_seconds": trained}

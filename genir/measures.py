@@ -9,6 +9,7 @@ ir_measures on the original scores.
 Known gap: the tests treat queries as independent; questions about the same document are not quite.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -68,6 +69,13 @@ class Comparison:
     delta: float | None = None
     p: float | None = None
     p_corrected: float | None = None
+
+
+def as_good(values: np.ndarray, best: np.ndarray) -> bool:
+    """Whether `best`, query by query (N,), is better by no more than the standard error of the differences: for noise, that is."""
+    lost = best - values
+    noise = lost.std(ddof=1) / math.sqrt(len(lost)) if len(lost) > 1 else 0.0
+    return bool(lost.mean() <= noise)
 
 
 def evaluate(run: Run, qrels: Qrels, measures: Sequence[str] = DEFAULT_MEASURES) -> RunScores:

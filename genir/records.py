@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 DocIDTokens = tuple[int, ...]
+Fields = Literal["title+text", "title"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,10 @@ class Document:
     def title_and_text(self) -> str:
         """What retrievers index unless told otherwise."""
         return f"{self.title}. {self.text}" if self.title else self.text
+
+    def read(self, fields: Fields) -> str:
+        """What a retriever of these fields indexes: title and text where there is no title."""
+        return self.title if fields == "title" and self.title.strip() else self.title_and_text
 
 
 @dataclass(frozen=True, slots=True)

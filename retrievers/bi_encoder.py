@@ -6,7 +6,7 @@ the pooling there. Dropout is off (it costs two thirds of the speed on a CPU) an
 Known gap: no prefixes ("query: ", "passage: ") as some encoders were trained with; fine-tuning does without them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,12 @@ class BiEncoder(nn.Module):
         back = torch.empty(len(order), dtype=torch.long)
         back[torch.tensor(order)] = torch.arange(len(order))
         return vectors[back.to(vectors.device)]
+
+    @torch.no_grad()
+    def interpolate(self, start: Mapping[str, Tensor], end: Mapping[str, Tensor], share: float) -> None:
+        """Set every weight to that share of the way between two states of this model (Wortsman et al. 2022, arXiv:2109.01903)."""
+        for name, weight in self.state_dict().items():
+            weight.copy_(torch.lerp(start[name], end[name], share) if weight.is_floating_point() else end[name])
 
     def save(self, folder: Path) -> None:
         """Write a Hugging Face folder: config.json, model.safetensors and the tokenizer."""

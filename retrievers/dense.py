@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 import numpy as np
 from safetensors import SafetensorError
@@ -18,9 +18,9 @@ from safetensors.numpy import load_file, save_file
 
 from genir.devices import Precision
 from genir.embedding import DEFAULT_ENCODER, TextEncoder
-from genir.errors import ArtefactError, MissingExtraError
+from genir.errors import ArtefactError, MissingExtraError, unknown_name
 from genir.manifest import write_atomically
-from genir.records import Document, Query, Run, ScoredDoc
+from genir.records import Document, Fields, Query, Run, ScoredDoc
 from genir.words import terms
 from retrievers.index_files import read_index_header, write_index_header
 from retrievers.ranking import check_k, in_order_of_id, not_built
@@ -38,15 +38,31 @@ class DenseSettings:
     precision: Precision = "auto"
     query_prefix: str = ""
     document_prefix: str = ""
+    fields: Fields = "title+text"
+
+    def __post_init__(self) -> None:
+        check_fields(self.fields)
+
+
+def check_fields(fields: str) -> None:
+    """Raise ConfigError for what documents are not read by."""
+    if fields not in get_args(Fields):
+        raise unknown_name("choice of fields", fields, get_args(Fields))
 
 
 class DenseRetriever:
     """A flat index over an encoder's vectors: `build(corpus)` or `load(folder)`, then `search`."""
 
-    def __init__(self, encoder: TextEncoder, query_prefix: str = "", document_prefix: str = "") -> None:
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        query_prefix: str = "",
+        document_prefix: str = "",
+        fields: Fields = "title+text",
+    ) -> None:
         self.encoder = encoder
         self.settings = DenseSettings(
-            encoder.name, encoder.max_length, encoder.precision, query_prefix, document_prefix
+            encoder.name, encoder.max_length, encoder.precision, query_prefix, document_prefix, fields
         )
         self.name = "dense"
         self._doc_ids: list[str] = []
@@ -59,13 +75,14 @@ class DenseRetriever:
         return self._vectors.nbytes
 
     def build(self, corpus: Sequence[Document]) -> Self:
-        """Embed title and text. Raises DataError for no document or a repeated doc_id, MissingExtraError without faiss.
+        """Embed the fields. Raises DataError for no document or a repeated doc_id, MissingExtraError without faiss.
 
         Progress goes to stderr, as in `search`.
         """
         _faiss()  # before the long work
         documents = in_order_of_id(corpus)
-        texts = {document.doc_id: self.settings.document_prefix + document.title_and_text for document in documents}
+        settings = self.settings
+        texts = {one.doc_id: settings.document_prefix + one.read(settings.fields) for one in documents}
         # In the corpus' own order: the encoder's cache then serves everybody who embeds this corpus.
         given = [document.doc_id for document in corpus]
         vectors = self.encoder.encode([texts[doc_id] for doc_id in given], progress="embedding documents")
@@ -117,7 +134,7 @@ class DenseRetriever:
                 f"{folder}: made by encoder and max_length {made_by}, got {(encoder.name, encoder.max_length)}: "
                 "queries and documents need the same encoder"
             )
-        self = cls(encoder, settings.query_prefix, settings.document_prefix)
+        self = cls(encoder, settings.query_prefix, settings.document_prefix, settings.fields)
         try:
             vectors = load_file(folder / VECTORS)["vectors"]
         except (OSError, KeyError, SafetensorError) as error:

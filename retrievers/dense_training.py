@@ -29,9 +29,10 @@ from genir.embedding import DEFAULT_ENCODER
 from genir.errors import ConfigError, DataError, unknown_name
 from genir.measures import parse_measure
 from genir.objectives import TrainingBatch, weighted_mean
-from genir.records import Document, Qrels, Query
+from genir.records import Document, Fields, Qrels, Query
 from genir.training import Example, TrainingConfig
 from retrievers.bi_encoder import BiEncoder
+from retrievers.dense import check_fields
 from retrievers.hard_negatives import interleave
 
 Miner = Literal["bm25", "encoder"]
@@ -55,6 +56,7 @@ class DenseConfig:
     encoder: str = DEFAULT_ENCODER
     passage_tokens: int = 192
     query_tokens: int = 64
+    fields: Fields = "title+text"  # what a passage is of a document
     queries_per_passage: int = 8  # of one group
     hard_negatives: int = 2  # mined passages that a group adds to its batch; 0 for in-batch negatives only
     mined_by: tuple[Miner, ...] = ("bm25", "encoder")
@@ -65,6 +67,8 @@ class DenseConfig:
     dev_queries: int = 500  # at most so many are searched at each evaluation
     dev_documents: int = 5000  # among so many documents: the relevant ones, those that BM25 confuses with them, others
     dev_measure: str = "nDCG@10"
+    # Of the way from the encoder as it was (0) to the trained one (1): of those as good as the best on dev, but for noise, the least.
+    shares: tuple[float, ...] = (1.0,)
     training: DenseTraining = field(default_factory=DenseTraining)
     device: str = "auto"
 
@@ -78,6 +82,9 @@ class DenseConfig:
             )
         if self.scale <= 0:
             raise ConfigError(f"scale is {self.scale}: expected a number above 0, e.g. 20")
+        if 1.0 not in self.shares or not all(0 < share <= 1 for share in self.shares):
+            raise ConfigError(f"shares is {list(self.shares)}: expected numbers above 0 and up to 1, 1.0 among them")
+        check_fields(self.fields)
         for miner in self.mined_by:
             if miner not in get_args(Miner):
                 raise unknown_name("miner", miner, get_args(Miner))
@@ -129,7 +136,7 @@ def make_training_set(
 
     Raises DataError where a query names a document that the corpus does not have, or where there is no pair at all.
     """
-    passage_of, passages, texts = _distinct_passages(model, corpus)
+    passage_of, passages, texts = _distinct_passages(model, corpus, config.fields)
     relevant: list[frozenset[int]] = []
     pairs: list[tuple[int, int]] = []
     for index, query in enumerate(queries):
@@ -207,18 +214,19 @@ def false_negatives(relevant: Sequence[frozenset[int]], own: Tensor, columns: Se
 
 
 def _distinct_passages(
-    model: BiEncoder, corpus: Sequence[Document]
+    model: BiEncoder, corpus: Sequence[Document], fields: Fields
 ) -> tuple[dict[str, int], list[list[int]], list[str]]:
     """doc_id -> passage, and the passages' tokens and texts; documents whose cut tokens are equal are one passage."""
-    rows = model.tokenize([document.title_and_text for document in corpus])
+    read = [document.read(fields) for document in corpus]
+    rows = model.tokenize(read)
     numbers: dict[tuple[int, ...], int] = {}
     passage_of = {
         document.doc_id: numbers.setdefault(tuple(row), len(numbers))
         for document, row in zip(corpus, rows, strict=True)
     }
     texts: dict[int, str] = {}
-    for document in corpus:
-        texts.setdefault(passage_of[document.doc_id], document.title_and_text)
+    for document, text in zip(corpus, read, strict=True):
+        texts.setdefault(passage_of[document.doc_id], text)
     return passage_of, [list(row) for row in numbers], list(texts.values())
 
 

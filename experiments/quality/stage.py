@@ -24,14 +24,14 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from docids.views import ViewsScheme
 from experiments.data_stage import build_docids
 from experiments.quality.config import FINE_TUNED, QualityConfig, SchemeChoice, seeded
 from experiments.quality.kept_runs import KeptRuns, digest
 from experiments.quality.training_questions import fewer_questions
-from experiments.quality.tuned_baselines import build_baselines
+from experiments.quality.tuned_baselines import build_baselines, build_dense
 from experiments.registry import make_scheme, parse_settings
 from experiments.reranking import RerankChoice, rerank
 from experiments.retrieval import Built, build_hybrid, build_passages, build_retriever
@@ -46,7 +46,7 @@ from genir.embedding import encoder_fingerprint
 from genir.errors import ConfigError
 from genir.formats import QRELS, QUERIES, load_dataset
 from genir.manifest import MANIFEST, sha256_of, write_json
-from genir.records import Dataset
+from genir.records import Dataset, Fields
 from retrievers.bm25 import BM25Settings
 from retrievers.index_files import read_json
 from retrievers.planning import PlanningRetriever, TermsRetriever, UnguidedRetriever
@@ -110,7 +110,7 @@ class QualityStage:
         encoders |= {f"{FINE_TUNED} {seed}": str(self.encoder(seed)[0]) for seed in self.config.seeds}
         made_of = {name: encoder_fingerprint(encoder) for name, encoder in encoders.items()}
         asked = {split: self.kept.asked(split) for split in self.dataset.qrels}
-        tuning = digest(made_of, self.kept.corpus, asked, self.config.measure, BM25Grid())
+        tuning = digest(made_of, self.kept.corpus, asked, self.config.measure, BM25Grid(), get_args(Fields))
         about = self.kept.first_runs(tuning, lambda: self._search_baselines(encoders, made_of))
         self._tuned_bm25 = about["bm25"]["settings"]
         for seed in self.config.seeds:
@@ -168,7 +168,7 @@ class QualityStage:
             if self._chosen[seed].are_views:
                 dense = self._over_views(seed)
             else:
-                dense = self._dense.get(seed) or build_retriever("dense", self.dataset, self.data, encoder=encoder)
+                dense = self._dense.get(seed) or build_dense(self.dataset, self.data, encoder, self.config.measure)
             learnt = float(dense.settings["training_seconds"])  # counted with the terms' model
             return self._tuned_hybrid(terms, replace(dense, build_seconds=dense.build_seconds - learnt))
 

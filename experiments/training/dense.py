@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from experiments.data_stage import tell_reused
 from experiments.registry import configured
 from experiments.training.folder import TrainingFolder, fingerprint
@@ -28,7 +30,7 @@ from genir.manifest import (
     write_json,
     write_manifest,
 )
-from genir.measures import evaluate
+from genir.measures import as_good, evaluate
 from genir.protocols import Retriever
 from genir.pseudo_queries import PseudoQueryConfig, make_pseudo_queries
 from genir.records import Dataset, Document, Qrels, Query
@@ -99,10 +101,15 @@ def train_dense(
     model = BiEncoder(config.encoder, config.passage_tokens, config.query_tokens).to(pick_device(config.device))
     data_set, mining_seconds = _training_set(model, dataset, asked, config, cache)
     pool = _dev_pool(dataset.corpus, dev, config.dev_documents)
-    figure = _dev_figure(model, dev, pool, config)
+    values = _dev_values(model, dev, pool, config)
     objective = ContrastiveObjective(model, data_set, config.scale, config.hard_negatives)
     made_of = fingerprint(config, inputs, [asdict(group) for group in data_set.groups])
-    progress = train(model, objective, data_set.examples(), figure, config.training, out, resume, made_of)
+    progress = train(
+        model, objective, data_set.examples(), lambda: _mean(values()), config.training, out, resume, made_of
+    )
+    share: dict[str, Any] = {}
+    if progress.best_step and set(config.shares) != {1.0}:
+        share = _shorten(model, values, progress.history[0]["dev"], config)
     facts = {
         "documents": len(dataset.corpus),
         "passages": len(data_set.passages),
@@ -112,6 +119,7 @@ def train_dense(
         "measure": f"{config.dev_measure} of {len(dev.queries)} dev queries among {len(pool)} documents",
         "start_dev": progress.history[0]["dev"],
         "best_dev": progress.best,
+        **share,
         "mining_seconds": round(mining_seconds, 1),
         "seconds": round(progress.earlier_seconds + time.monotonic() - begun, 1),
     }
@@ -194,8 +202,10 @@ def _training_set(
         miners: list[Retriever] = []
         for name in config.mined_by:
             encoder = TextEncoder(config.encoder, device=config.device, cache_dir=cache)
-            miner = BM25Retriever() if name == "bm25" else DenseRetriever(encoder)
-            miners.append(miner.build(dataset.corpus))
+            bm25 = BM25Retriever(fields=tuple(config.fields.split("+")))
+            miners.append(
+                (bm25 if name == "bm25" else DenseRetriever(encoder, fields=config.fields)).build(dataset.corpus)
+            )
         mined = mine(asked.queries, asked.qrels, miners, config.mining_depth)
     seconds = time.monotonic() - begun
     return make_training_set(model, dataset.corpus, asked.queries, asked.qrels, mined, config), seconds
@@ -221,15 +231,41 @@ def _dev_pool(corpus: Sequence[Document], dev: Questions, most: int) -> list[Doc
     return [document for document in corpus if document.doc_id in kept]
 
 
-def _dev_figure(model: BiEncoder, dev: Questions, pool: Sequence[Document], config: DenseConfig) -> Callable[[], float]:
-    """A function that searches the dev queries with the encoder as it is and returns the mean of `dev_measure`."""
-    retriever = DenseRetriever(LiveEncoder(model, precision=config.training.precision))
+def _dev_values(
+    model: BiEncoder, dev: Questions, pool: Sequence[Document], config: DenseConfig
+) -> Callable[[], np.ndarray]:
+    """A function that searches the dev queries with the encoder as it is and returns `dev_measure` of each, shape (queries,)."""
+    retriever = DenseRetriever(LiveEncoder(model, precision=config.training.precision), fields=config.fields)
 
-    def figure() -> float:
+    def values() -> np.ndarray:
         model.eval()
         run = retriever.build(pool).search(dev.queries, 100)
         model.train()
-        (value,) = evaluate(run, dev.qrels, [config.dev_measure]).means.values()
-        return round(value, 6)
+        (found,) = evaluate(run, dev.qrels, [config.dev_measure]).per_query.values()
+        return np.array([found[query] for query in dev.qrels])
 
-    return figure
+    return values
+
+
+def _shorten(
+    model: BiEncoder, values: Callable[[], np.ndarray], start_dev: float, config: DenseConfig
+) -> dict[str, Any]:
+    """Keep the shortest of the ways from the start to the weights as they are that is as good on dev as the best; facts about it.
+
+    None is kept that is below the start there.
+    """
+    end = {name: weight.clone() for name, weight in model.state_dict().items()}
+    start = BiEncoder(config.encoder, config.passage_tokens, config.query_tokens).to(model.device).state_dict()
+    found: dict[float, np.ndarray] = {}
+    for share in sorted(set(config.shares)):
+        model.interpolate(start, end, share)
+        found[share] = values()
+    best = max(found.values(), key=_mean)
+    kept = min(share for share, one in found.items() if as_good(one, best) and _mean(one) >= start_dev)
+    model.interpolate(start, end, kept)
+    on_dev = {f"{share:g}": _mean(one) for share, one in found.items()}
+    return {"best_dev": _mean(found[kept]), "share": kept, "shares_dev": on_dev}
+
+
+def _mean(values: np.ndarray) -> float:
+    return round(float(values.mean()), 6)

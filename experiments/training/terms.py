@@ -12,7 +12,6 @@ are reported are those of the search that the model will do, and the last is nev
 measured by exhaustive scoring without the decoder's correction, which is quick.
 """
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -36,7 +35,7 @@ from genir.devices import seed_everything
 from genir.errors import ArtefactError, ConfigError
 from genir.formats import CORPUS, load_dataset
 from genir.manifest import MANIFEST, check_out, is_current, read_manifest, sha256_of, write_json, write_manifest
-from genir.measures import evaluate
+from genir.measures import as_good, evaluate
 from genir.models.code_decoder import CodeDecoder
 from genir.models.term_head import TermHead
 from genir.records import Dataset, Query, Run
@@ -230,17 +229,11 @@ class Tried:
         """The mean over the queries."""
         return round(float(self.values.mean()), 6)
 
-    def equals(self, best: "Tried") -> bool:
-        """Whether `best` is better by no more than the standard error of the queries' differences."""
-        lost = best.values - self.values
-        noise = lost.std(ddof=1) / math.sqrt(len(lost)) if len(lost) > 1 else 0.0
-        return bool(lost.mean() <= noise)
-
 
 def best_of_equals(tried: Mapping[TermSetSettings, Tried]) -> TermSetSettings:
     """Of the settings no worse than the best, but for noise, those whose terms find most alone; the first of several."""
     best = max(tried.values(), key=lambda one: one.figure)
-    return max((one for one in tried if tried[one].equals(best)), key=lambda one: tried[one].alone)
+    return max((one for one in tried if as_good(tried[one].values, best.values)), key=lambda one: tried[one].alone)
 
 
 class _DevBench:
