@@ -9,7 +9,7 @@ from typing import Any
 
 from experiments.registry import GENERATIVE, RETRIEVERS
 from experiments.trained_model import load_model_for
-from experiments.training.dense import training_seconds
+from experiments.training.dense import fields_read, training_seconds
 from experiments.training.model import check_same_corpus
 from genir.devices import runs_in_bfloat16
 from genir.embedding import DEFAULT_ENCODER, TextEncoder
@@ -51,12 +51,12 @@ def build_retriever(
     cache: Path | None = None,
     device: str = "auto",
     bm25: BM25Settings | None = None,
-    fields: Fields = "title+text",
+    fields: Fields | None = None,
 ) -> Built:
     """Make the retriever `name` over a data set. `decoding` changes settings of the generative retriever's search.
 
-    `bm25` are its settings, the usual ones without; `fields` are what a dense one reads. Raises ConfigError for an unknown name or a
-    missing model.
+    `bm25` are its settings, the usual ones without; `fields` are what a dense one reads, without it what its encoder learnt to read.
+    Raises ConfigError for an unknown name or a missing model.
     """
     begun = time.monotonic()
     if name in GENERATIVE:
@@ -68,7 +68,7 @@ def build_retriever(
         return Built(lexical, seconds, _saved_bytes(lexical), 0, asdict(lexical.settings))
     if name == "dense":
         texts = TextEncoder(encoder, device=device, cache_dir=cache)
-        dense = DenseRetriever(texts, fields=fields).build(dataset.corpus)
+        dense = DenseRetriever(texts, fields=fields or fields_read(encoder)).build(dataset.corpus)
         trained = training_seconds(encoder)
         seconds = time.monotonic() - begun + trained
         settings = {**asdict(dense.settings), "training_seconds": trained}

@@ -33,7 +33,7 @@ from genir.manifest import (
 from genir.measures import as_good, evaluate
 from genir.protocols import Retriever
 from genir.pseudo_queries import PseudoQueryConfig, make_pseudo_queries
-from genir.records import Dataset, Document, Qrels, Query
+from genir.records import Dataset, Document, Fields, Qrels, Query
 from genir.sampling import spread
 from genir.training import discard_checkpoint, train
 from retrievers.bi_encoder import BiEncoder, LiveEncoder
@@ -140,6 +140,13 @@ def training_seconds(encoder: str) -> float:
         return 0.0
     made = read_json(manifest)
     return float(made["facts"]["seconds"]) if made.get("stage") == STAGE else 0.0
+
+
+def fields_read(encoder: str) -> Fields:
+    """What an encoder has learnt to read of a document, from its manifest; titles and texts for one that we did not train."""
+    manifest = Path(encoder) / MANIFEST
+    made = read_json(manifest) if manifest.is_file() else {}
+    return "title" if made.get("stage") == STAGE and made["config"].get("fields") == "title" else "title+text"
 
 
 def _splits(data: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Dense retrieval: exactness, ties at the edge of faiss's answer, prefixes, cuts, and encoders that do not match."""
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from genir.embedding import TextEncoder
-from genir.errors import ArtefactError, MissingExtraError
+from genir.errors import ArtefactError, ConfigError, MissingExtraError
 from genir.records import Document, Query, Run
 from retrievers.dense import DenseRetriever
 from tests.tiny_text_models import WordEncoder
@@ -71,6 +72,29 @@ def test_prefixes_travel_with_the_index(tmp_path: Path) -> None:
     retriever.build([Document("a", "text", "Title")]).save(tmp_path)
     DenseRetriever.load(tmp_path, Recorder()).search([Query("q", "what")], 1)
     assert seen == ["passage: Title. text", "query: what"]
+
+
+def test_titles_alone_and_all_of_what_has_none(tmp_path: Path) -> None:
+    corpus = [Document("a", "90", "0"), Document("b", "0", "90"), Document("c", "45"), Document("d", "135", " ")]
+    built = DenseRetriever(Compass(), fields="title").build(corpus)
+    built.save(tmp_path)
+    for retriever in (built, DenseRetriever.load(tmp_path, Compass())):
+        (ranking,) = retriever.search([Query("q", "80")], 4).rankings.values()
+        assert [one.doc_id for one in ranking] == ["b", "c", "d", "a"]
+        assert retriever.settings.fields == "title"
+
+
+def test_an_index_of_before_there_was_a_choice_is_of_titles_and_texts(tmp_path: Path) -> None:
+    DenseRetriever(WordEncoder()).build([Document("a", "x")]).save(tmp_path)
+    header = json.loads((tmp_path / "settings.json").read_text())
+    del header["settings"]["fields"]
+    (tmp_path / "settings.json").write_text(json.dumps(header))
+    assert DenseRetriever.load(tmp_path, WordEncoder()).settings.fields == "title+text"
+
+
+def test_a_misspelt_choice_of_fields() -> None:
+    with pytest.raises(ConfigError, match="unknown choice of fields 'titel': did you mean 'title'"):
+        DenseRetriever(WordEncoder(), fields="titel")  # type: ignore[arg-type]
 
 
 def test_the_encoder_is_remade_from_the_settings(tmp_path: Path) -> None:

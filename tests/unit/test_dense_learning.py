@@ -4,19 +4,32 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pytest
+import torch
 
-from experiments.quality.tuned_baselines import build_baselines
+from experiments.quality.tuned_baselines import build_baselines, build_dense
 from experiments.retrieval import build_retriever
-from experiments.training.dense import Questions, _at_most, _dev_pool, _training_and_dev, read_config, training_seconds
+from experiments.training.dense import (
+    Questions,
+    _at_most,
+    _dev_pool,
+    _shorten,
+    _training_and_dev,
+    fields_read,
+    read_config,
+    training_seconds,
+)
 from genir.checkpoint import Progress
-from genir.embedding import TextEncoder
+from genir.embedding import TextEncoder, load_encoder
 from genir.errors import DataError
 from genir.formats import write_dataset
-from genir.records import Dataset, Document, Qrels, Query
+from genir.measures import evaluate
+from genir.records import Dataset, Document, Fields, Qrels, Query
 from genir.training import train
+from retrievers.bi_encoder import BiEncoder
 from retrievers.bm25 import BM25Settings
 from retrievers.dense_training import DenseConfig
 from tests.tiny_journey import Outcome, genir
@@ -83,6 +96,74 @@ def test_the_folder_is_an_encoder_that_every_command_takes(data: Path, encoder: 
     again = train_dense(data, out, encoder)
     assert again.code == 0
     assert "reused" in again.err
+
+
+def test_the_least_of_what_is_as_good_on_dev_is_kept(data: Path, encoder: Path, tmp_path: Path) -> None:
+    longer = (*QUICK, "training.epochs=12", "training.learning_rate=1e-3")
+    assert train_dense(data, tmp_path / "whole", encoder, settings=longer).code == 0
+    done = train_dense(data, tmp_path / "part", encoder, settings=(*longer, "shares=[0.25, 0.5, 1.0]"))
+    assert done.code == 0, done.err
+    facts = json.loads((tmp_path / "part" / "manifest.json").read_text())["facts"]
+    assert list(facts["shares_dev"]) == ["0.25", "0.5", "1"]
+    assert facts["best_dev"] == facts["shares_dev"][f"{facts['share']:g}"] >= facts["start_dev"]
+    states = [load_encoder(str(folder))[1].state_dict() for folder in (encoder, tmp_path / "whole", tmp_path / "part")]
+    for name, weight in states[2].items():
+        if weight.is_floating_point():
+            assert torch.equal(weight, torch.lerp(states[0][name].float(), states[1][name], facts["share"])), name
+
+
+@pytest.mark.parametrize(
+    ("half", "kept"),
+    [
+        ((1.0, 1.0, 0.0, 0.5), 0.5),  # .125 below the best, with a standard error of .125
+        ((0.5, 0.5, 0.5, 0.5), 1.0),  # .25 below, with one of .144
+        ((1.0, 1.0, 1.0, 1.0), 0.5),  # the best itself
+    ],
+)
+def test_the_noise_of_the_questions_decides_about_shares(encoder: Path, half: tuple[float, ...], kept: float) -> None:
+    config = DenseConfig(str(encoder), 32, 32, shares=(1.0, 0.5))
+    model = BiEncoder(str(encoder), 32, 32)
+    start = {name: weight.clone() for name, weight in model.state_dict().items()}
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 1.0
+    found = iter([np.array(half), np.array([1.0, 1.0, 0.5, 0.5])])  # of half the way, and of all of it
+    facts = _shorten(model, lambda: next(found), 0.5, config)
+    assert facts["share"] == kept
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.detach(), start[name] + kept)
+
+
+def test_no_share_is_kept_that_is_below_the_start(encoder: Path) -> None:
+    config = DenseConfig(str(encoder), 32, 32, shares=(0.5, 1.0))
+    found = iter([np.array([1.0, 1.0, 0.0, 0.5]), np.array([1.0, 1.0, 0.5, 0.5])])
+    assert _shorten(BiEncoder(str(encoder), 32, 32), lambda: next(found), 0.7, config)["share"] == 1.0
+
+
+def test_an_encoder_of_titles_is_searched_with_titles(
+    towns: Dataset, data: Path, encoder: Path, tmp_path: Path
+) -> None:
+    assert train_dense(data, tmp_path / "titles", encoder, settings=(*QUICK, "fields=title")).code == 0
+    built = build_retriever("dense", towns, data, encoder=str(tmp_path / "titles"))
+    assert built.settings["fields"] == "title"
+    assert fields_read(str(encoder)) == fields_read("of/nowhere") == "title+text"
+
+
+def test_a_dense_baseline_reads_what_dev_likes_better(towns: Dataset, data: Path, encoder: Path) -> None:
+    """Documents are told apart by their titles alone, or have none, or titles that say nothing."""
+    alike = replace(towns, corpus=tuple(replace(one, text="It lies far away. " * 9) for one in towns.corpus))
+    built = build_dense(alike, data, str(encoder), "RR@10")
+    both = [build_retriever("dense", alike, data, encoder=str(encoder), fields=one) for one in get_args(Fields)]
+    dev = [
+        evaluate(one.retriever.search(alike.split("dev"), 100), alike.qrels["dev"], ["RR@10"]).means["RR@10"]
+        for one in both
+    ]
+    assert built.settings["fields"] == get_args(Fields)[dev.index(max(dev))]
+    assert built.settings["tuned_on"] == f"dev: RR@10 {max(dev):.4f} of 2 queries"
+    same = replace(towns, corpus=tuple(replace(one, title="Town") for one in towns.corpus))
+    none = replace(towns, corpus=tuple(replace(one, title="") for one in towns.corpus))
+    assert build_dense(same, data, str(encoder)).settings["fields"] == "title+text"
+    assert build_dense(none, data, str(encoder)).settings["fields"] == "title+text"
 
 
 def test_baselines_with_their_costs(towns: Dataset, data: Path, encoder: Path, tmp_path: Path) -> None:

@@ -208,6 +208,26 @@ def test_training_finds_what_it_is_shown(encoder: Path, tmp_path: Path) -> None:
     assert share_right() == pytest.approx(1.0)
 
 
+def test_a_passage_may_be_a_title(model: BiEncoder) -> None:
+    corpus = [Document("a", "one", "red"), Document("b", "two", "red"), Document("c", "three")]
+    qrels = Qrels({"p": {"a": 1}, "q": {"c": 1}})
+    made = make_training_set(model, corpus, QUERIES[:2], qrels, {}, replace(SMALL, fields="title"))
+    assert made.texts == ["red", "three"]  # two of one title are one passage; all of a document without
+    assert [list(row) for row in made.passages] == model.tokenize(["red", "three"])
+
+
+def test_weights_between_two_states(model: BiEncoder) -> None:
+    start = {name: torch.zeros_like(weight) for name, weight in model.state_dict().items()}
+    end = {name: weight.clone() for name, weight in model.state_dict().items()}
+    model.interpolate(start, end, 0.25)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, 0.25 * end[name] if weight.is_floating_point() else end[name]), name
+    for share, exactly in ((1.0, end), (0.0, start)):
+        model.interpolate(start, end, share)
+        floats = [name for name, weight in end.items() if weight.is_floating_point()]
+        assert all(torch.equal(model.state_dict()[name], exactly[name]) for name in floats)
+
+
 def test_bad_settings(encoder: Path, model: BiEncoder) -> None:
     with pytest.raises(
         ConfigError, match=r"passage_tokens or query_tokens = 500, but the encoder .* reads 128 at most"
@@ -217,6 +237,13 @@ def test_bad_settings(encoder: Path, model: BiEncoder) -> None:
         DenseConfig(mined_by=("bm52",))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="hard_negatives without a miner"):
         DenseConfig(mined_by=())
+    with pytest.raises(ConfigError, match="unknown choice of fields 'titles': did you mean 'title'"):
+        DenseConfig(fields="titles")  # type: ignore[arg-type]
+    for shares in ((), (0.5,), (0.0, 1.0), (1.0, 1.5)):
+        with pytest.raises(
+            ConfigError, match=r"shares is \[.*\]: expected numbers above 0 and up to 1, 1\.0 among them"
+        ):
+            DenseConfig(shares=shares)
     with pytest.raises(ConfigError, match=r"scale is 0\.0: expected a number above 0"):
         DenseConfig(scale=0.0)
     with pytest.raises(ConfigError, match=r"unknown measure 'nDGC@10': did you mean 'nDCG@10'"):

@@ -11,6 +11,7 @@ from genir.formats import read_qrels, read_run
 from genir.measures import (
     DEFAULT_MEASURES,
     RunScores,
+    as_good,
     bootstrap_interval,
     compare,
     compare_scores,
@@ -47,6 +48,21 @@ def test_scores_by_hand() -> None:
     assert scores.per_query["nDCG@10"] == pytest.approx({"q1": gained / ideal, "q2": 1 / np.log2(3), "q3": 0.0})
     assert scores.means["R@10"] == pytest.approx(2 / 3)
     assert (scores.unanswered, scores.unjudged) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("lost", "is_as_good"),
+    [
+        ((0.0, 0.0, 0.0), True),
+        ((-0.5, 0.0, 0.0), True),  # better
+        ((0.5, -0.5, 0.25, 0.0), True),  # .0625, with a standard error of .2135
+        ((0.5, 0.5, 0.5, 0.25), False),  # .4375 with one of .0625
+        ((0.25,), False),  # one query has no noise
+    ],
+)
+def test_as_good_but_for_noise(lost: tuple[float, ...], is_as_good: bool) -> None:
+    best = np.full(len(lost), 0.5)
+    assert as_good(best - np.array(lost), best) is is_as_good
 
 
 def test_every_judged_query_counts() -> None:

@@ -117,7 +117,20 @@ def test_what_ships_is_what_runs_without_a_file_and_cuts_all_systems_alike() -> 
         "sequence.training.fresh_learning_rate": 5e-5,
         "sequence.search.num_beams": 20,
     }
-    for config in (quality, large):
+    titles = QualityConfig.read(shipped("quality_titles"))
+    assert changed(large, titles) == {
+        "identifiers": "views",
+        "scheme": ('views=["title"]', "combine=max", "levels=32"),
+        "alternatives": ({"identifiers": "residual", "scheme": ("levels=32",)},),
+        "max_questions": 12_000,
+        "dense.fields": "title",
+        "dense.shares": (0.25, 0.5, 0.75, 1.0),
+        "dense.dev_queries": 1000,
+        "dense.dev_documents": 20_000,
+        "dense.training.batch_size": 64,
+        "dense.training.epochs": 3,
+    }
+    for config in (quality, large, titles):
         assert config.dense.max_pairs == 0
         trainings = (config.dense.training, config.sequence.training, config.terms.training)
         assert all(training.max_minutes == 0 for training in trainings)
