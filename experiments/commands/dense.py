@@ -52,9 +52,9 @@ def train_dense(
     from experiments.training.dense import train_dense as run
 
     facts = run(data, read_config(config, settings or [], encoder), out, resume, cache, replace)["facts"]
-    print(
-        f"{out}: {facts['pairs']} pairs, {facts['seconds']:.0f} s; {facts['measure']}: {rise(facts['start_dev'], facts['best_dev'])}"
-    )
+    dev = f"{facts['measure']}: {rise(facts['start_dev'], facts['best_dev'])}"
+    kept = f", at {facts['share']:g} of the way to the trained weights" if facts["share"] < 1 else ""
+    print(f"{out}: {facts['pairs']} pairs, {facts['seconds']:.0f} s; {dev}{kept}")
 
 
 @tune_app.command("bm25")

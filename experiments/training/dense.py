@@ -1,8 +1,8 @@
 """The stage `genir train-dense`: a data folder -> a fine-tuned encoder, a Hugging Face folder that `--encoder DIR` takes anywhere.
 
 Invariants: nothing of the dev or test split is learnt from; the encoder as it was before competes with every later state on dev, so
-the result is never below its start there. A data set without a dev split is measured on every tenth training query, which is then
-left out of training.
+the result is never below its start there, whichever of `shares` is kept. A data set without a dev split is measured on every tenth
+training query, which is then left out of training.
 """
 
 import random
@@ -104,12 +104,11 @@ def train_dense(
     values = _dev_values(model, dev, pool, config)
     objective = ContrastiveObjective(model, data_set, config.scale, config.hard_negatives)
     made_of = fingerprint(config, inputs, [asdict(group) for group in data_set.groups])
-    progress = train(
-        model, objective, data_set.examples(), lambda: _mean(values()), config.training, out, resume, made_of
-    )
-    share: dict[str, Any] = {}
+    examples = data_set.examples()
+    progress = train(model, objective, examples, lambda: _mean(values()), config.training, out, resume, made_of)
+    kept: dict[str, Any] = {"share": 1.0}
     if progress.best_step and set(config.shares) != {1.0}:
-        share = _shorten(model, values, progress.history[0]["dev"], config)
+        kept = _shorten(model, values, progress.history[0]["dev"], config)
     facts = {
         "documents": len(dataset.corpus),
         "passages": len(data_set.passages),
@@ -119,7 +118,7 @@ def train_dense(
         "measure": f"{config.dev_measure} of {len(dev.queries)} dev queries among {len(pool)} documents",
         "start_dev": progress.history[0]["dev"],
         "best_dev": progress.best,
-        **share,
+        **kept,
         "mining_seconds": round(mining_seconds, 1),
         "seconds": round(progress.earlier_seconds + time.monotonic() - begun, 1),
     }
@@ -208,11 +207,11 @@ def _training_set(
     if config.hard_negatives:
         miners: list[Retriever] = []
         for name in config.mined_by:
-            encoder = TextEncoder(config.encoder, device=config.device, cache_dir=cache)
-            bm25 = BM25Retriever(fields=tuple(config.fields.split("+")))
-            miners.append(
-                (bm25 if name == "bm25" else DenseRetriever(encoder, fields=config.fields)).build(dataset.corpus)
-            )
+            if name == "bm25":
+                miners.append(BM25Retriever(fields=tuple(config.fields.split("+"))).build(dataset.corpus))
+            else:
+                encoder = TextEncoder(config.encoder, device=config.device, cache_dir=cache)
+                miners.append(DenseRetriever(encoder, fields=config.fields).build(dataset.corpus))
         mined = mine(asked.queries, asked.qrels, miners, config.mining_depth)
     seconds = time.monotonic() - begun
     return make_training_set(model, dataset.corpus, asked.queries, asked.qrels, mined, config), seconds

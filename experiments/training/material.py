@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from experiments.training.dense import fields_read
 from genir.embedding import DEFAULT_ENCODER, TextEncoder, encoder_fingerprint
 from genir.errors import ArtefactError, ConfigError
 from genir.manifest import write_json
@@ -104,7 +105,9 @@ def lexical_or_dense(name: str, corpus: Sequence[Document], encoder: str, cache:
     """BM25, or a dense index by `encoder`, over a corpus."""
     if name == "bm25":
         return BM25Retriever().build(corpus)
-    return DenseRetriever(TextEncoder(encoder or DEFAULT_ENCODER, device=device, cache_dir=cache)).build(corpus)
+    encoder = encoder or DEFAULT_ENCODER
+    texts = TextEncoder(encoder, device=device, cache_dir=cache)
+    return DenseRetriever(texts, fields=fields_read(encoder)).build(corpus)
 
 
 def _generate(

@@ -105,6 +105,7 @@ def test_the_least_of_what_is_as_good_on_dev_is_kept(data: Path, encoder: Path, 
     assert done.code == 0, done.err
     facts = json.loads((tmp_path / "part" / "manifest.json").read_text())["facts"]
     assert list(facts["shares_dev"]) == ["0.25", "0.5", "1"]
+    assert (", at " in done.out) is (facts["share"] < 1)
     assert facts["best_dev"] == facts["shares_dev"][f"{facts['share']:g}"] >= facts["start_dev"]
     states = [load_encoder(str(folder))[1].state_dict() for folder in (encoder, tmp_path / "whole", tmp_path / "part")]
     for name, weight in states[2].items():
