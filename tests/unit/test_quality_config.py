@@ -121,7 +121,6 @@ def test_what_ships_is_what_runs_without_a_file_and_cuts_all_systems_alike() -> 
     assert changed(large, titles) == {
         "identifiers": "views",
         "scheme": ('views=["title"]', "combine=max", "levels=32"),
-        "alternatives": ({"identifiers": "residual", "scheme": ("levels=32",)},),
         "max_questions": 12_000,
         "dense.fields": "title",
         "dense.shares": (0.25, 0.5, 0.75, 1.0),
@@ -129,6 +128,8 @@ def test_what_ships_is_what_runs_without_a_file_and_cuts_all_systems_alike() -> 
         "dense.dev_documents": 20_000,
         "dense.training.batch_size": 64,
         "dense.training.epochs": 3,
+        "sequence.examples.pseudo_query_weight": 0.0,
+        "sequence.examples.pseudo_queries.per_document": 8,  # of no effect
     }
     for config in (quality, large, titles):
         assert config.dense.max_pairs == 0
