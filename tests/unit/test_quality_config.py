@@ -105,9 +105,7 @@ def test_what_ships_is_what_runs_without_a_file_and_cuts_all_systems_alike() -> 
     assert LabelsConfig.read(None) == LabelsConfig(replace(quality, alternatives=()), (0.01, 0.1, 1.0))
     assert changed(quality, large) == {
         "control": False,
-        "identifiers": "residual",
-        "scheme": ("levels=32",),
-        "alternatives": (),
+        "alternatives": ({"identifiers": "residual", "scheme": ("levels=32",)},),
         "max_questions": 6000,
         "dense.training.epochs": 2,
         "sequence.objective.hard_negatives": 7,
@@ -119,8 +117,8 @@ def test_what_ships_is_what_runs_without_a_file_and_cuts_all_systems_alike() -> 
     }
     titles = QualityConfig.read(shipped("quality_titles"))
     assert changed(large, titles) == {
-        "identifiers": "views",
         "scheme": ('views=["title"]', "combine=max", "levels=32"),
+        "alternatives": (),
         "max_questions": 12_000,
         "dense.fields": "title",
         "dense.shares": (0.25, 0.5, 0.75, 1.0),
