@@ -164,7 +164,7 @@ def shorten(monkeypatch: pytest.MonkeyPatch, called: Callable[[str], None]) -> N
 
     def train_dense(*_: Any, **__: Any) -> dict[str, Any]:
         called("train-dense")
-        return {"facts": {"pairs": 0, "seconds": 0, "measure": "nDCG@10", "start_dev": 0, "best_dev": 0}}
+        return {"facts": {"pairs": 0, "seconds": 0, "measure": "nDCG@10", "share": 1.0, "start_dev": 0, "best_dev": 0}}
 
     monkeypatch.setattr(experiments.training.dense, "train_dense", train_dense)
     shown = {"data": {"bm25": {"RR@10": {"mean": 0, "low": 0, "high": 0}}}}
