@@ -136,7 +136,7 @@ def make_training_set(
 
     Raises DataError where a query names a document that the corpus does not have, or where there is no pair at all.
     """
-    passage_of, passages, texts = _distinct_passages(model, corpus, config.fields)
+    passage_of, passages, texts = _distinct_passages(model, corpus)
     relevant: list[frozenset[int]] = []
     pairs: list[tuple[int, int]] = []
     for index, query in enumerate(queries):
@@ -214,19 +214,18 @@ def false_negatives(relevant: Sequence[frozenset[int]], own: Tensor, columns: Se
 
 
 def _distinct_passages(
-    model: BiEncoder, corpus: Sequence[Document], fields: Fields
+    model: BiEncoder, corpus: Sequence[Document]
 ) -> tuple[dict[str, int], list[list[int]], list[str]]:
     """doc_id -> passage, and the passages' tokens and texts; documents whose cut tokens are equal are one passage."""
-    read = [document.read(fields) for document in corpus]
-    rows = model.tokenize(read)
+    rows = model.tokenize([document.title_and_text for document in corpus])
     numbers: dict[tuple[int, ...], int] = {}
     passage_of = {
         document.doc_id: numbers.setdefault(tuple(row), len(numbers))
         for document, row in zip(corpus, rows, strict=True)
     }
     texts: dict[int, str] = {}
-    for document, text in zip(corpus, read, strict=True):
-        texts.setdefault(passage_of[document.doc_id], text)
+    for document in corpus:
+        texts.setdefault(passage_of[document.doc_id], document.title_and_text)
     return passage_of, [list(row) for row in numbers], list(texts.values())
 
 

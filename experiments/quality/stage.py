@@ -110,12 +110,13 @@ class QualityStage:
         encoders |= {f"{FINE_TUNED} {seed}": str(self.encoder(seed)[0]) for seed in self.config.seeds}
         made_of = {name: encoder_fingerprint(encoder) for name, encoder in encoders.items()}
         asked = {split: self.kept.asked(split) for split in self.dataset.qrels}
-        tuning = digest(made_of, self.kept.corpus, asked, self.config.measure, BM25Grid(), get_args(Fields))
+        choices = BM25Grid(), get_args(Fields)  # what is tried on dev
+        tuning = digest(made_of, self.kept.corpus, asked, self.config.measure, *choices)
         about = self.kept.first_runs(tuning, lambda: self._search_baselines(encoders, made_of))
         self._tuned_bm25 = about["bm25"]["settings"]
         for seed in self.config.seeds:
             folder, trained = self.encoder(seed)
-            about[f"{FINE_TUNED}, seed {seed}"] = _trained(trained, folder)
+            about[f"{FINE_TUNED}, seed {seed}"] |= _trained(trained, folder)
         return about
 
     def encoder(self, seed: int) -> tuple[Path, dict[str, Any]]:
@@ -278,6 +279,8 @@ class QualityStage:
         for name, fingerprint in made_of.items():
             shown, _, seed = name.partition(" ")
             hybrid = "hybrid" if seed else "hybrid_zero_shot"
+            read = {key: value for key, value in made.built[name].settings.items() if key in ("fields", "dev")}
+            about[f"{shown}, seed {seed}" if seed else shown] = read
             self.kept.search(shown, made.built[name], {"encoder": fingerprint})
             if seed:
                 self._dense[int(seed)] = made.built[name]

@@ -17,6 +17,7 @@ import numpy as np
 from experiments.data_stage import tell_reused
 from experiments.registry import configured
 from experiments.training.folder import TrainingFolder, fingerprint
+from experiments.training.shares import keep_the_least, mean
 from genir.config import from_mapping
 from genir.devices import pick_device, seed_everything
 from genir.embedding import TextEncoder, encoder_fingerprint
@@ -30,7 +31,7 @@ from genir.manifest import (
     write_json,
     write_manifest,
 )
-from genir.measures import as_good, evaluate
+from genir.measures import evaluate
 from genir.protocols import Retriever
 from genir.pseudo_queries import PseudoQueryConfig, make_pseudo_queries
 from genir.records import Dataset, Document, Fields, Qrels, Query
@@ -98,19 +99,20 @@ def train_dense(
     begun = time.monotonic()
     seed_everything(config.training.seed)
     asked, dev = _training_and_dev(dataset, config)
+    corpus = [Document(one.doc_id, one.read(config.fields)) for one in dataset.corpus]
     model = BiEncoder(config.encoder, config.passage_tokens, config.query_tokens).to(pick_device(config.device))
-    data_set, mining_seconds = _training_set(model, dataset, asked, config, cache)
-    pool = _dev_pool(dataset.corpus, dev, config.dev_documents)
+    data_set, mining_seconds = _training_set(model, corpus, asked, config, cache)
+    pool = _dev_pool(corpus, dev, config.dev_documents)
     values = _dev_values(model, dev, pool, config)
     objective = ContrastiveObjective(model, data_set, config.scale, config.hard_negatives)
     made_of = fingerprint(config, inputs, [asdict(group) for group in data_set.groups])
     examples = data_set.examples()
-    progress = train(model, objective, examples, lambda: _mean(values()), config.training, out, resume, made_of)
+    progress = train(model, objective, examples, lambda: mean(values()), config.training, out, resume, made_of)
     kept: dict[str, Any] = {"share": 1.0}
     if progress.best_step and set(config.shares) != {1.0}:
-        kept = _shorten(model, values, progress.history[0]["dev"], config)
+        kept = keep_the_least(model, values, progress.history[0]["dev"], config)
     facts = {
-        "documents": len(dataset.corpus),
+        "documents": len(corpus),
         "passages": len(data_set.passages),
         "cut_passages": sum(len(row) >= config.passage_tokens for row in data_set.passages),
         "pairs": data_set.pairs,
@@ -199,7 +201,7 @@ def _at_most(asked: Questions, pairs: int, seed: int) -> Questions:
 
 
 def _training_set(
-    model: BiEncoder, dataset: Dataset, asked: Questions, config: DenseConfig, cache: Path | None
+    model: BiEncoder, corpus: Sequence[Document], asked: Questions, config: DenseConfig, cache: Path | None
 ) -> tuple[TrainingSet, float]:
     """The groups with their mined negatives, and the seconds that mining took."""
     begun = time.monotonic()
@@ -208,13 +210,13 @@ def _training_set(
         miners: list[Retriever] = []
         for name in config.mined_by:
             if name == "bm25":
-                miners.append(BM25Retriever(fields=tuple(config.fields.split("+"))).build(dataset.corpus))
+                miners.append(BM25Retriever().build(corpus))
             else:
                 encoder = TextEncoder(config.encoder, device=config.device, cache_dir=cache)
-                miners.append(DenseRetriever(encoder, fields=config.fields).build(dataset.corpus))
+                miners.append(DenseRetriever(encoder).build(corpus))
         mined = mine(asked.queries, asked.qrels, miners, config.mining_depth)
     seconds = time.monotonic() - begun
-    return make_training_set(model, dataset.corpus, asked.queries, asked.qrels, mined, config), seconds
+    return make_training_set(model, corpus, asked.queries, asked.qrels, mined, config), seconds
 
 
 def _dev_pool(corpus: Sequence[Document], dev: Questions, most: int) -> list[Document]:
@@ -241,7 +243,7 @@ def _dev_values(
     model: BiEncoder, dev: Questions, pool: Sequence[Document], config: DenseConfig
 ) -> Callable[[], np.ndarray]:
     """A function that searches the dev queries with the encoder as it is and returns `dev_measure` of each, shape (queries,)."""
-    retriever = DenseRetriever(LiveEncoder(model, precision=config.training.precision), fields=config.fields)
+    retriever = DenseRetriever(LiveEncoder(model, precision=config.training.precision))
 
     def values() -> np.ndarray:
         model.eval()
@@ -251,27 +253,3 @@ def _dev_values(
         return np.array([found[query] for query in dev.qrels])
 
     return values
-
-
-def _shorten(
-    model: BiEncoder, values: Callable[[], np.ndarray], start_dev: float, config: DenseConfig
-) -> dict[str, Any]:
-    """Keep the shortest of the ways from the start to the weights as they are that is as good on dev as the best; facts about it.
-
-    None is kept that is below the start there.
-    """
-    end = {name: weight.clone() for name, weight in model.state_dict().items()}
-    start = BiEncoder(config.encoder, config.passage_tokens, config.query_tokens).to(model.device).state_dict()
-    found: dict[float, np.ndarray] = {}
-    for share in sorted(set(config.shares)):
-        model.interpolate(start, end, share)
-        found[share] = values()
-    best = max(found.values(), key=_mean)
-    kept = min(share for share, one in found.items() if as_good(one, best) and _mean(one) >= start_dev)
-    model.interpolate(start, end, kept)
-    on_dev = {f"{share:g}": _mean(one) for share, one in found.items()}
-    return {"best_dev": _mean(found[kept]), "share": kept, "shares_dev": on_dev}
-
-
-def _mean(values: np.ndarray) -> float:
-    return round(float(values.mean()), 6)

@@ -208,14 +208,6 @@ def test_training_finds_what_it_is_shown(encoder: Path, tmp_path: Path) -> None:
     assert share_right() == pytest.approx(1.0)
 
 
-def test_a_passage_may_be_a_title(model: BiEncoder) -> None:
-    corpus = [Document("a", "one", "red"), Document("b", "two", "red"), Document("c", "three")]
-    qrels = Qrels({"p": {"a": 1}, "q": {"c": 1}})
-    made = make_training_set(model, corpus, QUERIES[:2], qrels, {}, replace(SMALL, fields="title"))
-    assert made.texts == ["red", "three"]  # two of one title are one passage; all of a document without
-    assert [list(row) for row in made.passages] == model.tokenize(["red", "three"])
-
-
 def test_weights_between_two_states(model: BiEncoder) -> None:
     start = {name: torch.zeros_like(weight) for name, weight in model.state_dict().items()}
     end = {name: weight.clone() for name, weight in model.state_dict().items()}
