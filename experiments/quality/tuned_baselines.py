@@ -78,7 +78,7 @@ def build_dense(
     another = build_retriever("dense", dataset, data, encoder=encoder, cache=cache, device=device, fields=other)
     queries, qrels = dataset.split("dev"), dataset.qrels["dev"]
     runs = [one.retriever.search(queries, DEV_DEPTH) for one in (built, another)]
-    values = [round(one.means[measure], 6) for one in evaluate_all(runs, qrels, [measure])]
+    values = [round(next(iter(one.means.values())), 6) for one in evaluate_all(runs, qrels, [measure])]
     best = another if values[1] > values[0] else built
     seconds = float(best.settings["training_seconds"]) + time.monotonic() - begun
     on_dev = dict(zip((usual, other), values, strict=True))

@@ -201,9 +201,9 @@ def test_a_dense_baseline_reads_what_dev_likes_better(
     named = replace(towns, queries={key: Query(key, one.text.split()[-1]) for key, one in towns.queries.items()})
     noisy = [replace(one, text=f"{TOWNS[i - 1]} " * 9) for i, one in enumerate(towns.corpus)]
     monkeypatch.setattr("experiments.retrieval.TextEncoder", lambda *_, **__: Spelling(str(encoder)))
-    built = build_dense(replace(named, corpus=tuple(noisy)), data, str(encoder), "RR@10")
+    built = build_dense(replace(named, corpus=tuple(noisy)), data, str(encoder), "MRR@10")
     assert built.settings["fields"] == "title"
-    assert built.settings["dev"]["RR@10"]["title"] == 1.0 > built.settings["dev"]["RR@10"]["title+text"]
+    assert built.settings["dev"]["MRR@10"]["title"] == 1.0 > built.settings["dev"]["MRR@10"]["title+text"]
     same = [replace(one, title="Town", text=one.title) for one in towns.corpus]
     assert build_dense(replace(named, corpus=tuple(same)), data, str(encoder)).settings["fields"] == "title+text"
     none = [replace(one, title="") for one in towns.corpus]
